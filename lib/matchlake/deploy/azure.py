@@ -1,4 +1,4 @@
-"""What Azure takes as JSON: a container group, a Data Factory pipeline, an IoT Edge manifest."""
+"""JSON files for Azure: a container group, a Data Factory pipeline, an IoT Edge manifest."""
 
 import json
 from typing import Any
@@ -17,7 +17,10 @@ def arm_template(*resources: dict[str, Any]) -> dict[str, Any]:
 
 
 def container_group(params: DeployParams, env: str) -> dict[str, Any]:
-    """The template of a container group. It names the identity that reads secrets, and has none."""
+    """Returns the template of a container group, which has no secret.
+
+    Its managed identity reads the secrets.
+    """
     if params.profile == "ha":
         raise ConfigError(
             "deploy.profile ha: Container Instances run one replica in one zone. Choose dev, or "
@@ -25,8 +28,8 @@ def container_group(params: DeployParams, env: str) -> dict[str, Any]:
         )
     if params.subnet is None:
         raise ConfigError(
-            "deploy.subnet is not set: a private address of Container Instances lies in a subnet. "
-            "Set the resource id of one that is delegated to Microsoft.ContainerInstance."
+            "deploy.subnet is not set: a container group with a private address needs a subnet. "
+            "Set the resource id of a subnet that is delegated to Microsoft.ContainerInstance."
         )
     cpu = max(1.0, params.resources.cpu_millicores / 1000)
     size = {"cpu": cpu, "memoryInGB": round(params.resources.memory_mb / _MEBI_PER_GIGA, 1)}
@@ -66,7 +69,7 @@ def container_group(params: DeployParams, env: str) -> dict[str, Any]:
 
 
 def iot_edge_manifest(params: DeployParams, env: str) -> dict[str, Any]:
-    """The deployment manifest of a device: runtime, hub and the module, with their routes."""
+    """Returns the deployment manifest of a device: runtime, hub and module, with their routes."""
     create = {
         "User": str(USER),
         "Cmd": serve_arguments(params, env),
@@ -118,9 +121,10 @@ def _system_module(name: str) -> dict[str, Any]:
 
 
 def data_factory(params: DeployParams) -> dict[str, dict[str, Any]]:
-    """The linked service, the pipeline and its daily trigger, by the names of their files.
+    """Returns the linked service, the pipeline and its daily trigger, by file name.
 
-    Each job starts when the one before it succeeded. The login is the factory's managed identity.
+    Each job starts after the previous job has succeeded. The pipeline logs in with the factory's
+    managed identity.
     """
     factory = params.data_factory
     if factory.workspace is None or not factory.jobs:

@@ -1,4 +1,4 @@
-"""Our own rules for Container Instances, IoT Edge, Data Factory, and the Containerfile."""
+"""Rules for Container Instances, IoT Edge, Data Factory, and the Containerfile."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _SECRET = re.compile(r"(?i)(ENV|ARG)\s+\S*(password|secret|token|key)\S*[= ]\S")
 
 
 def azure_mistakes(document: Document) -> Iterator[Mistake]:
-    """The mistakes of container groups, manifests of IoT Edge and pipelines; others have none."""
+    """Yields the mistakes of container groups, IoT Edge manifests and pipelines."""
     for at, resource in enumerate(document.get("resources") or []):
         if isinstance(resource, dict) and resource.get("type") == _GROUP:
             yield from _group_mistakes(document, at, resource)
@@ -55,7 +55,9 @@ def _container_mistakes(
         if port is None:
             yield each.mistake(f"needs a {probe} over http", *own)
         elif port not in ports:
-            yield each.mistake(f"{probe} asks port {port}, which it lacks", *own, probe)
+            yield each.mistake(
+                f"{probe} asks port {port}, which is not among its ports", *own, probe
+            )
     for at, port in enumerate(ports):
         if port not in opened:
             text = f"port {port} is not among those of ipAddress"
@@ -80,7 +82,7 @@ def _edge_mistakes(each: Document) -> Iterator[Mistake]:
         source = re.search(r"/messages/modules/([^/]+)/", str(route.get("route", "")))
         if source and source[1] not in modules:
             yield each.mistake(
-                f"the route names the module {source[1]}, which is not here", *hub, name
+                f"the route names the module {source[1]}, which is not in this file", *hub, name
             )
 
 
@@ -92,7 +94,9 @@ def _module_mistakes(
     try:
         create = json.loads(settings.get("createOptions") or "{}")
     except json.JSONDecodeError:
-        yield each.mistake("createOptions is no JSON in a text", *at, "settings", "createOptions")
+        yield each.mistake(
+            "createOptions must be JSON in a string", *at, "settings", "createOptions"
+        )
         return
     host = create.get("HostConfig") or {}
     user = str(create.get("User") or "0").partition(":")[0]
@@ -117,12 +121,12 @@ def _pipeline_mistakes(each: Document) -> Iterator[Mistake]:
             yield each.mistake("has no linked service", *place)
         for before in activity.get("dependsOn") or []:
             if before.get("activity") not in names:
-                text = f"depends on {before.get('activity')}, which is no activity here"
+                text = f"depends on {before.get('activity')}, not an activity here"
                 yield each.mistake(text, *place, "dependsOn")
 
 
 def containerfile_mistakes(file: str, text: str) -> Iterator[Mistake]:
-    """The mistakes of a Containerfile: moving images, root, secrets, downloads without a hash."""
+    """Yields mistakes of a Containerfile: unpinned images, root, secrets, unverified downloads."""
     lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), 1)]
     stages, user = {"scratch"}, ("root", 1)
     for number, line in lines:

@@ -13,24 +13,24 @@ from matchlake.deploy.secret_rules import secret_mistakes, text_mistakes
 from matchlake.errors import ConfigError
 
 VERSIONS = ("1.33", "1.34", "1.35", "1.36", "1.37")
-"""The versions of Kubernetes whose schemas the objects must fit."""
+"""The versions of Kubernetes whose schemas validate the objects."""
 _NO_SCHEMA = ("Kustomization", "ScaledObject")
-"""Kinds that Kubernetes itself does not know."""
+"""Kinds of extensions, which Kubernetes' own schemas do not have."""
 
 
 def has_schemas() -> bool:
-    """Whether kubernetes-validate is installed, which brings the schemas."""
+    """Returns whether kubernetes-validate is installed, which has the schemas."""
     return importlib.util.find_spec("kubernetes_validate") is not None
 
 
 def check_folder(folder: Path, versions: Sequence[str] = VERSIONS) -> list[Mistake]:
-    """The mistakes of all files below a folder, by file and line.
+    """Returns the mistakes of all files below a folder, by file and line.
 
-    `versions` are those of Kubernetes, if kubernetes-validate is installed.
+    `versions` are versions of Kubernetes; they count only if kubernetes-validate is installed.
     Raises ConfigError if the folder has no file of a deployment.
     """
     if not folder.is_dir():
-        raise ConfigError(f"{folder} is no folder: write one with `matchlake deploy render`.")
+        raise ConfigError(f"{folder} is not a folder: write one with `matchlake deploy render`.")
     found = list(read_documents(folder))
     plain = [path for path in folder.rglob("*") if path.name in ("Containerfile", "Dockerfile")]
     if not found and not plain:
@@ -45,14 +45,14 @@ def check_folder(folder: Path, versions: Sequence[str] = VERSIONS) -> list[Mista
         mistakes += secret_mistakes(each)
         mistakes += shaped(each, azure_mistakes(each))
     for path in plain:
-        # Bytes that are no text cannot hide a secret or a root user.
+        # Invalid UTF-8 is replaced, so that it cannot hide a secret or a root user.
         file, text = path.relative_to(folder).as_posix(), path.read_text("utf-8", errors="replace")
         mistakes += [*containerfile_mistakes(file, text), *text_mistakes(file, text)]
     return sorted(set(mistakes))
 
 
 def _schema_mistakes(each: Document, versions: Sequence[str]) -> Iterator[Mistake]:
-    """What the schemas of Kubernetes refuse, in the first version that refuses it."""
+    """Yields what the schemas of Kubernetes refuse, for the first version that refuses it."""
     validate: Any = importlib.import_module("kubernetes_validate")
     for version in versions if each.data.get("kind") not in _NO_SCHEMA else ():
         try:

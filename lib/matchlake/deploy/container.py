@@ -5,7 +5,7 @@ from matchlake.deploy.params import DeployParams
 
 
 def containerfile(params: DeployParams) -> str:
-    """The text of the file: two stages, so that pip stays in the first one; no root at run time."""
+    """Returns the Containerfile: build files stay in the first stage, no root at run time."""
     requirements = "/dist/requirements-serve.txt"
     ask = f"urllib.request.urlopen('http://127.0.0.1:{params.port}/ping', timeout=2)"
     return f"""\

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import yaml
 
 Place = tuple[str | int, ...]
-"""The keys and positions that lead to a value."""
+"""The path of a value in an object: keys and positions."""
 
 
 class Mistake(NamedTuple):
-    """What is wrong, with file and line."""
+    """A mistake, with its file and line."""
 
     file: str
     line: int
@@ -32,7 +32,7 @@ class Document(NamedTuple):
     node: yaml.Node
 
     def mistake(self, text: str, *place: str | int) -> Mistake:
-        """A mistake at a place; the nearest key that exists has the line."""
+        """Makes a mistake at `place`; its line is that of the nearest key that exists."""
         node, line = self.node, self.node.start_mark.line + 1
         for key in place:
             found = _below(node, key)
@@ -42,7 +42,7 @@ class Document(NamedTuple):
         return Mistake(self.file, line, ".".join(map(str, place)), text)
 
     def get(self, *place: str | int) -> Any:
-        """The value at a place; None without it."""
+        """Returns the value at `place`, or None."""
         value: Any = self.data
         for key in place:
             try:
@@ -53,7 +53,7 @@ class Document(NamedTuple):
 
 
 def shaped(document: Document, mistakes: Iterator[Mistake]) -> Iterator[Mistake]:
-    """The mistakes that rules find; one more if a value is, say, a text in place of a list."""
+    """Yields the mistakes of the rules, and one if a value has a wrong type."""
     try:
         yield from mistakes
     except (AttributeError, KeyError, TypeError, ValueError):
@@ -71,7 +71,7 @@ def _documents(text: str) -> Iterator[tuple[yaml.Node, list[tuple[str, int]], An
 
 
 def read_documents(folder: Path) -> Iterator[Document | Mistake]:
-    """The objects of all YAML and JSON files below a folder, or why a file cannot be read."""
+    """Yields the objects of all YAML and JSON files below a folder; mistakes if unreadable."""
     for path in sorted(folder.rglob("*")):
         if path.suffix not in (".yaml", ".yml", ".json") or not path.is_file():
             continue
@@ -82,7 +82,7 @@ def read_documents(folder: Path) -> Iterator[Document | Mistake]:
                 json.loads(text)
             read = list(_documents(text))
         except json.JSONDecodeError as error:
-            yield Mistake(file, error.lineno, "", f"is no JSON: {error.msg}")
+            yield Mistake(file, error.lineno, "", f"is not valid JSON: {error.msg}")
             continue
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
@@ -108,7 +108,7 @@ def _below(node: yaml.Node, key: str | int) -> tuple[yaml.Node, int] | None:
 
 
 def _twice(node: yaml.Node) -> Iterator[tuple[str, int]]:
-    """Keys that a mapping has twice: the second one would silently win."""
+    """Yields the keys that a mapping has twice: YAML would keep only the second value."""
     if isinstance(node, yaml.MappingNode):
         seen = set()
         for name, value in node.value:

@@ -7,14 +7,14 @@ from matchlake.errors import ConfigError
 
 Object = dict[str, Any]
 USER = 10_001
-"""The user of the container; any but root."""
+"""The user id of the container, which is not root."""
 METRICS_NAMESPACE = "kube-system"
-"""Where Azure's agents run, which read the metrics of annotated pods."""
+"""The namespace of Azure's agents, which read the metrics of annotated pods."""
 _IDENTITY = "azure.workload.identity"
 
 
 def kubernetes_objects(params: DeployParams, env: str) -> dict[str, Object]:
-    """The objects by the name of their file. `params.image` must be set."""
+    """Returns the objects by file name. `params.image` must be set."""
     named: dict[str, Object | None] = {
         "namespace": _namespace(params),
         "service-account": _service_account(params),
@@ -38,7 +38,7 @@ def kubernetes_objects(params: DeployParams, env: str) -> dict[str, Object]:
 
 
 def least_replicas(params: DeployParams) -> int:
-    """The smallest number of replicas of the profile."""
+    """Returns the minimum number of replicas of the profile."""
     return {"standby": 0, "dev": 1, "ha": 3}[params.profile]
 
 
@@ -51,7 +51,7 @@ def _meta(params: DeployParams, **more: Any) -> Object:
 
 
 def _namespace(params: DeployParams) -> Object:
-    # Kubernetes itself then refuses pods that run as root or gain rights.
+    # This label makes Kubernetes refuse pods that run as root or gain privileges.
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     return {
         "apiVersion": "v1",
@@ -116,7 +116,7 @@ def _deployment(params: DeployParams, env: str) -> Object:
             "spec": pod,
         },
     }
-    # The autoscaler owns the number of replicas: a number here would undo its work at each apply.
+    # replicas is not set: at each apply it would overwrite the autoscaler's value
     return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": _meta(params), "spec": spec}
 
 
@@ -148,7 +148,7 @@ def _container(params: DeployParams, env: str) -> Object:
         "startupProbe": probe | {"periodSeconds": 2, "failureThreshold": 60},
         "readinessProbe": probe | {"periodSeconds": 5, "failureThreshold": 2},
         "livenessProbe": probe | {"periodSeconds": 10, "failureThreshold": 6},
-        # The endpoints learn of the end before the server stops to take requests.
+        # Kubernetes removes the pod from the endpoints before the server stops accepting requests.
         "lifecycle": {"preStop": {"sleep": {"seconds": 5}}},
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108
     }
@@ -193,12 +193,13 @@ def _autoscaler(params: DeployParams) -> Object:
 
 
 def _scaled_object(params: DeployParams) -> Object:
-    """KEDA's object: it makes its own autoscaler, which can go to zero."""
+    """Returns KEDA's object, which creates an autoscaler that can scale to zero."""
     scaling = params.scaling
     if scaling.prometheus is None or scaling.requests_query is None:
         raise ConfigError(
-            "deploy.profile standby needs deploy.scaling.prometheus and requests_query: KEDA asks "
-            "for the requests that reach the ingress, to start the first replica. Set both, or "
+            "deploy.profile standby needs deploy.scaling.prometheus and requests_query: KEDA "
+            "starts the first replica when the query reports requests at the ingress. Set both, "
+            "or "
             "choose the profile dev."
         )
     trigger = {
@@ -226,7 +227,7 @@ def _scaled_object(params: DeployParams) -> Object:
 
 
 def _disruption_budget(params: DeployParams) -> Object:
-    # With one replica a minimum would keep a node from ever being drained.
+    # With one replica, minAvailable would block every drain of its node.
     kept = {"minAvailable": 2} if params.profile == "ha" else {"maxUnavailable": 1}
     spec = {**kept, "selector": {"matchLabels": _labels(params)}}
     return {
@@ -238,7 +239,11 @@ def _disruption_budget(params: DeployParams) -> Object:
 
 
 def _network_policy(params: DeployParams) -> Object:
-    """In: the named namespaces alone. Out: name servers, https, telemetry, PostgreSQL and Kafka."""
+    """Limits the traffic of the pods.
+
+    Ingress: the namespaces in `callers` (default: its own) and kube-system. Egress: DNS, HTTPS,
+    OTLP, PostgreSQL and Kafka ports.
+    """
     name = "kubernetes.io/metadata.name"
     callers = (*(params.callers or (params.namespace,)), METRICS_NAMESPACE)
     sources = [{"namespaceSelector": {"matchLabels": {name: each}}} for each in callers]

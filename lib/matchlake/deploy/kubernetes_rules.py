@@ -1,4 +1,4 @@
-"""Our own rules for Kubernetes: safe containers, and objects that fit each other."""
+"""Rules for Kubernetes: safe containers, and objects that fit each other."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ _UNITS = {
 
 
 def kubernetes_mistakes(documents: Sequence[Document]) -> Iterator[Mistake]:
-    """The mistakes of each object, and of what belongs together."""
+    """Yields the mistakes of each object, and of references between objects."""
     for each in documents:
         yield from shaped(each, _object_mistakes(each, documents))
     yield from _doubles(documents)
@@ -61,7 +61,7 @@ def _object_mistakes(each: Document, documents: Sequence[Document]) -> Iterator[
 def _identity_mistakes(each: Document) -> Iterator[Mistake]:
     kind = each.data.get("kind")
     if kind not in _KINDS:
-        yield each.mistake(f"kind {kind!r} is none of {', '.join(_KINDS)}", "kind")
+        yield each.mistake(f"kind {kind!r} is not one of {', '.join(_KINDS)}", "kind")
         return
     if each.data.get("apiVersion") != _KINDS[kind]:
         text = f"apiVersion of {kind} is {_KINDS[kind]}, not {each.data.get('apiVersion')!r}"
@@ -72,7 +72,7 @@ def _identity_mistakes(each: Document) -> Iterator[Mistake]:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         yield each.mistake(f"Kubernetes refuses the name {name!r}", "metadata", "name")
     if kind != "Namespace" and not each.get("metadata", "namespace"):
-        yield each.mistake("has no namespace, and would land in another one", "metadata")
+        yield each.mistake("has no namespace: the current one would be used", "metadata")
 
 
 def _pod_mistakes(each: Document) -> Iterator[Mistake]:
@@ -84,7 +84,7 @@ def _pod_mistakes(each: Document) -> Iterator[Mistake]:
         if "hostPath" in volume:
             yield each.mistake("hostPath opens the node to the pod", *_POD, "volumes", at)
     if pod.get("automountServiceAccountToken") is not False:
-        text = "automountServiceAccountToken must be false: the server asks no API of Kubernetes"
+        text = "automountServiceAccountToken must be false: the server never calls Kubernetes"
         yield each.mistake(text, *_POD)
     for at, container in enumerate(pod.get("containers") or []):
         place = (*_POD, "containers", at)
@@ -136,7 +136,7 @@ def _container_mistakes(
             yield each.mistake(f"needs a {probe} over http", *place)
         elif port not in known:
             yield each.mistake(
-                f"{probe} asks port {port}, which the container lacks", *place, probe
+                f"{probe} asks port {port}, which is not a port of the container", *place, probe
             )
 
 
@@ -153,7 +153,7 @@ def _deployment_mistakes(each: Document, documents: Sequence[Document]) -> Itera
         yield each.mistake(text, "spec", "selector")
     account = each.get(*_POD, "serviceAccountName")
     if account not in _names(documents, "ServiceAccount"):
-        text = f"serviceAccountName {account!r} is no ServiceAccount of these files"
+        text = f"serviceAccountName {account!r} is not a ServiceAccount in these files"
         yield each.mistake(text, *_POD, "serviceAccountName")
     if "replicas" in each.data.get("spec", {}) and _scalers(documents, each):
         text = "replicas must be left out: an autoscaler sets it"
@@ -166,7 +166,7 @@ def _deployment_mistakes(each: Document, documents: Sequence[Document]) -> Itera
         wanted = (spread.get("labelSelector") or {}).get("matchLabels") or {}
         if not wanted or not wanted.items() <= labels.items():
             place = (*_POD, "topologySpreadConstraints", at)
-            yield each.mistake("the spread selects no pod of this deployment", *place)
+            yield each.mistake("the topology spread selects no pod of this deployment", *place)
 
 
 def _doubles(documents: Sequence[Document]) -> Iterator[Mistake]:
@@ -197,7 +197,7 @@ def _service_mistakes(each: Document, documents: Sequence[Document]) -> Iterator
     for at, port in enumerate(each.get("spec", "ports") or []):
         target = port.get("targetPort", port.get("port"))
         if target not in known:
-            text = f"targetPort {target} is no port of the container"
+            text = f"targetPort {target} is not a port of the container"
             yield each.mistake(text, "spec", "ports", at, "targetPort")
     if each.get("spec", "type") not in (None, "ClusterIP"):
         text = "the service is open to the outside: ClusterIP, with an ingress in front"
@@ -209,7 +209,7 @@ def _scaler_mistakes(each: Document, documents: Sequence[Document]) -> Iterator[
     deployments = [d for d in documents if d.data.get("kind") == "Deployment"]
     own = [d for d in deployments if d.get("metadata", "name") == target]
     if not own:
-        text = f"scaleTargetRef {target!r} is no Deployment of these files"
+        text = f"scaleTargetRef {target!r} is not a Deployment in these files"
         yield each.mistake(text, "spec", "scaleTargetRef")
     elif len(_scalers(documents, own[0])) > 1:
         text = "two autoscalers set the replicas of one Deployment: keep one"
@@ -221,11 +221,11 @@ def _scaler_mistakes(each: Document, documents: Sequence[Document]) -> Iterator[
     if not isinstance(most, int) or (least if isinstance(least, int) else 1) > most:
         yield each.mistake(f"{ends[0]} {least} is above {ends[1]} {most}", "spec", ends[1])
     if not each.get("spec", ends[2]):
-        yield each.mistake(f"has no {ends[2]}: nothing ever scales", "spec")
+        yield each.mistake(f"has no {ends[2]}: replicas are never added", "spec")
     for at, metric in enumerate(each.get("spec", "metrics") or []):
         percent = (((metric.get("resource") or {}).get("target")) or {}).get("averageUtilization")
         if metric.get("type") == "Resource" and percent not in range(1, 101):
-            text = f"averageUtilization {percent} is no percentage from 1 to 100"
+            text = f"averageUtilization {percent} is not a percentage from 1 to 100"
             yield each.mistake(text, "spec", "metrics", at)
 
 
@@ -240,7 +240,7 @@ def _budget_mistakes(each: Document, documents: Sequence[Document]) -> Iterator[
         if d.data.get("kind") == "HorizontalPodAutoscaler"
     ]
     if isinstance(kept, int) and any(isinstance(n, int) and kept >= n for n in least):
-        text = f"minAvailable {kept} of {least[0]} replicas: no node could be drained"
+        text = f"minAvailable {kept} of {least[0]} replicas: no node with such a pod can be drained"
         yield each.mistake(text, "spec", "minAvailable")
 
 
@@ -248,7 +248,7 @@ def _kustomization_mistakes(each: Document, documents: Sequence[Document]) -> It
     there = {d.file for d in documents}
     for at, name in enumerate(each.get("resources") or []):
         if name not in there:
-            yield each.mistake(f"{name} is no file of this folder", "resources", at)
+            yield each.mistake(f"{name} is not a file in this folder", "resources", at)
 
 
 def _selects(selector: dict[str, Any], document: Document) -> bool:

@@ -13,7 +13,7 @@ _TABLE = "AppMetrics"
 
 
 class Question(NamedTuple):
-    """A question about a metric, and the query of Kusto that answers it."""
+    """A question about a metric, and its Kusto query."""
 
     name: str
     title: str
@@ -21,12 +21,12 @@ class Question(NamedTuple):
     aggregate: str
     by: str
     alert_above: float | None = None
-    """An alert is raised if the answer of an hour is above this."""
+    """The alert threshold: an alert fires if the value of an hour is above it."""
 
     def kql(self) -> str:
-        """The query; it groups by the hour and by the attribute `by`."""
+        """Returns the query, which groups by hour and by the attribute `by`."""
         if self.metric not in METRICS:
-            raise ValueError(f"{self.metric} is no metric of the product")
+            raise ValueError(f"{self.metric} is not a metric of matchlake")
         return (
             f"{_TABLE}\n"
             f'| where Name == "{self.metric}"\n'

@@ -1,4 +1,4 @@
-"""The keys of conf below `deploy`. A name that a target would refuse is an error of conf."""
+"""The keys of `deploy` in conf. Names that a target would refuse are conf errors."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -14,14 +14,14 @@ _IMAGE = re.compile(
     r"(?P<tag>:[A-Za-z0-9_][A-Za-z0-9._-]{0,127})?(?P<digest>@sha256:[0-9a-f]{64})?"
 )
 _GUID = r"^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
-_LONGEST = 40  # Kubernetes takes 63; some objects get a suffix
+_LONGEST = 40  # Kubernetes allows 63 characters; some objects get a suffix
 
 
 def image_problem(image: str) -> str | None:
-    """Why an image is refused, or None: it needs a digest, or a tag other than `latest`."""
+    """Returns why an image is refused, or None. It needs a digest, or a tag other than `latest`."""
     match = _IMAGE.fullmatch(image)
     if match is None:
-        return f"{image!r} is no name of an image, such as registry.example.com/matchlake:0.1.0"
+        return f"{image!r} is not an image name such as registry.example.com/matchlake:0.1.0"
     if match["digest"] is None and match["tag"] is None:
         return f"{image} has neither a tag nor a digest: add :VERSION"
     if match["digest"] is None and match["tag"] == ":latest":
@@ -50,33 +50,33 @@ Image = Annotated[str, AfterValidator(_image)]
 
 
 class ResourcesParams(Params):
-    """What one container may use."""
+    """The resources of a container."""
 
     cpu_millicores: int = Field(500, ge=50, le=64_000)
-    """Thousandths of a core that are reserved; the limit is twice this."""
+    """CPU request in millicores; the limit is twice the request."""
     memory_mb: int = Field(512, ge=64, le=1_048_576)
-    """Mebibytes, reserved and limit."""
+    """Memory request and limit, in MiB."""
 
 
 class ScalingParams(Params):
-    """When replicas are added."""
+    """When to add replicas."""
 
     max_replicas: int = Field(10, ge=1, le=1_000)
-    """The largest number of replicas."""
+    """Maximum number of replicas of the profiles `dev` and `ha`; `standby` has at most 1."""
     cpu_percent: int = Field(70, ge=10, le=100)
-    """Mean use of the reserved CPU above which replicas are added."""
+    """Mean CPU utilization, in percent of the request, above which replicas are added."""
     network_percent: int | None = Field(50, ge=1, le=100)
     """Mean of the metric `network_utilization` of the pods above which replicas are added; null:
-    CPU alone, for clusters without an adapter of custom metrics."""
+    only CPU counts, for clusters without an adapter of custom metrics."""
     prometheus: str | None = Field(None, pattern=r"^https?://[A-Za-z0-9.:/_-]+$")
     """The address of Prometheus, from which KEDA scales the profile standby to zero and back."""
     requests_query: str | None = Field(None, min_length=1, max_length=1_000)
-    """For standby: a query of Prometheus for the requests per second that reach the ingress. The
-    metrics of the pods are gone when no pod is left, so they cannot start one."""
+    """For standby: a query of Prometheus for the requests per second that reach the ingress. It
+    cannot be a metric of the pods: without a pod there is no metric."""
 
 
 class IotEdgeParams(Params):
-    """The device."""
+    """The IoT Edge device."""
 
     upstream_topic: str = Field("predictions", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     """The output of the module that is sent to IoT Hub."""
@@ -107,7 +107,7 @@ class DeployParams(Params):
     base_image: Image = "python:3.11-slim"
     """The image on which the Containerfile builds."""
     model: str = Field("models/recommender", pattern=r"^[A-Za-z0-9._/@:-]{1,200}$")
-    """What `matchlake serve` serves: a folder in the image, or a registered model."""
+    """The model that `matchlake serve` serves: a folder in the image, or a registered model."""
     profile: Profile = "dev"
     """`standby`: 0 or 1 replica. `dev`: 1 and more. `ha`: 3 and more, over three zones."""
     port: int = Field(8080, ge=1024, le=65_535)
@@ -115,7 +115,7 @@ class DeployParams(Params):
     resources: ResourcesParams = ResourcesParams()
     scaling: ScalingParams = ScalingParams()
     identity: str | None = Field(None, pattern=_GUID)
-    """The client id of the managed identity whose access to Key Vault the pods have."""
+    """The client id of the managed identity with which the pods read Key Vault."""
     identity_resource: str | None = Field(None, pattern=r"^/subscriptions/[A-Za-z0-9/._-]+$")
     """The resource id of this identity, for Container Instances."""
     subnet: str | None = Field(
@@ -123,8 +123,8 @@ class DeployParams(Params):
     )
     """The resource id of the subnet in which Container Instances get their private address."""
     callers: tuple[Label, ...] = ()
-    """The namespaces that may call the service; empty: its own. A Prometheus of the cluster calls
-    `/metrics`, so its namespace belongs here, too."""
+    """The namespaces that may call the service; empty: its own. Add the namespace of a Prometheus
+    server that reads `/metrics`."""
     location: str = Field("westeurope", pattern=r"^[a-z0-9]{3,40}$")
     """The Azure region of Container Instances, workbook and alert rules."""
     iot_edge: IotEdgeParams = IotEdgeParams()

@@ -1,4 +1,4 @@
-"""All files of a target, from conf."""
+"""Renders all files of a target from conf."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from matchlake.errors import ConfigError
 
 
 class Target(StrEnum):
-    """Where the container, or the pipeline, runs."""
+    """The platform on which the container or the pipeline runs."""
 
     AKS = "aks"
     ACI = "aci"
@@ -27,10 +27,10 @@ class Target(StrEnum):
 
 
 def render(target: Target, params: DeployParams, env: str) -> dict[str, str]:
-    """The text of each file, by its path; raises ConfigError for what a target cannot do."""
+    """Returns the text of each file, by path; raises ConfigError for what a target cannot do."""
     if params.image is None and target is not Target.DATA_FACTORY:
         raise ConfigError(
-            f"deploy.image is not set, and the target {target} runs an image. Set it in "
+            f"deploy.image is not set, but the target {target} runs an image. Set it in "
             f"conf/{env}.yml, for example to registry.example.com/matchlake:0.1.0."
         )
     match target:

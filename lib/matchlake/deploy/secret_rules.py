@@ -1,4 +1,4 @@
-"""Finds values that look like secrets: no file of a deployment may hold one."""
+"""Finds values that look like secrets, which no file of a deployment may hold."""
 
 import re
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _REFERENCES = ("secretKeyRef", "secretName", "secretProviderClass", "automountSe
 
 
 def secret_mistakes(document: Document) -> Iterator[Mistake]:
-    """Every value of a document that is, or is named as, a secret."""
+    """Yields each value that looks like a secret, or whose name does."""
     if document.data.get("kind") == "Secret":
         text = "holds values of secrets: let the pod's identity read Key Vault instead"
         yield document.mistake(f"kind Secret {text}", "kind")
@@ -44,12 +44,12 @@ def text_mistakes(file: str, text: str) -> Iterator[Mistake]:
 
 
 def secret_kind(text: str) -> str | None:
-    """The kind of the first secret that a text seems to hold; None if it seems to hold none."""
+    """Returns the kind of the first secret that a text seems to hold, or None."""
     return next((what for what, pattern in _VALUES if pattern.search(text)), None)
 
 
 def _name(document: Document, place: Place) -> str:
-    """The name of a value: its key, or the `name` beside `value` of an environment variable."""
+    """Returns the name of a value: its key, or the `name` of an environment variable."""
     if place and place[-1] in ("value", "secureValue"):
         return str(document.get(*place[:-1], "name") or place[-1])
     return str(place[-1]) if place else ""

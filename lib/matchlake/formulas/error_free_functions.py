@@ -1,4 +1,4 @@
-"""The functions of an error-free expression: their arguments, their result, and their SQL."""
+"""The functions of an error-free expression, with their arguments, result and SQL."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -20,11 +20,11 @@ from matchlake.formulas.sql_types import (
 )
 
 LONGEST_MATCHED = 1000
-"""A longer text is matched with no pattern: the time of a match can grow with a power of it."""
+"""Longer strings are not matched: the time of a match can grow with a power of the length."""
 _MOST_DAYS, _MOST_TEXT, _MOST_REPEATS = 100_000, 1_000_000, 4
 _UNITS = ["year", "quarter", "month", "week", "day", "hour", "minute", "second"]
-# A Java pattern of single characters, sets and anchors, of which * + {} repeat. A group can be
-# optional, but not repeated: a match of a repeated group can overflow the stack.
+# A Java pattern of single characters, sets and anchors. * + {} can repeat a character or a set. A
+# group can be optional, but not repeated: a repeated group can overflow the stack.
 _SET = r"\[\^?[^\[\]&]+\]"
 _ATOM = rf"(?:{_SET}|[^\[\]\\(){{}}*+?|])"
 _PATTERN = re.compile(rf"(?:\((?:\?:)?|\)\??|\||{_ATOM}(?:[*+?]|\{{\d{{1,3}}(?:,\d{{0,3}})?\}})?)*")
@@ -42,11 +42,11 @@ class Function(NamedTuple):
     """A function with fixed kinds of arguments."""
 
     arguments: tuple[str, ...]
-    """The kind of each; `count` and `days` are whole numbers, `pattern` and `unit` texts, all of
-    them literals. `...` repeats the one before it."""
+    """The kind of each argument. `count` and `days` are integer literals; `pattern` and `unit` are
+    string literals. `...` repeats the kind before it."""
     result: SqlType
     sql: str | None = None
-    """The function or the format to write; None: the same name."""
+    """The SQL function, or the format of the call. None: the function has the same name in SQL."""
 
 
 _WRITTEN = {
@@ -91,11 +91,11 @@ _LIMITS = {
     "months": range(-1000, 1001),
     "index": range(-_MOST_TEXT, _MOST_TEXT + 1),
 }
-"""The literals of each kind: no date leaves the range of Spark's times."""
+"""The possible literals of each kind. They keep every date within Spark's range."""
 
 
 def call_fixed(name: str, arguments: Sequence[Argument]) -> Argument:
-    """The call of a function of `FIXED`; raises ParameterError for other arguments."""
+    """Returns the call of a function of `FIXED`; raises ParameterError for other arguments."""
     function = FIXED[name]
     kinds = function.arguments
     if kinds[-1] == "...":
@@ -117,23 +117,23 @@ def _check(name: str, kind: str, each: Argument) -> None:
         if not allowed or (kind == "index" and each.literal == 0):
             limit = _LIMITS[kind].stop - 1
             raise ParameterError(
-                f"{name} needs a whole number such as 3, not a column, from -{limit} to {limit}"
+                f"{name} needs an integer such as 3, not a column, from -{limit} to {limit}"
                 + (", and not 0" if kind == "index" else "")
             )
     elif kind == "pattern":
         check_pattern(each)
     elif kind == "unit":
         if str(each.literal).lower() not in _UNITS:
-            raise ParameterError(f"{name} needs one of the texts {', '.join(_UNITS)}")
+            raise ParameterError(f"{name} needs one of the strings {', '.join(_UNITS)}")
     elif kind != "any" and each.type.group not in (kind, "null"):
         raise ParameterError(f"{name} needs a {kind}, not a {each.type.kind}")
 
 
 def check_pattern(pattern: Argument) -> None:
-    """Raises ParameterError for a pattern that can fail, or can take long, for some text."""
+    """Raises ParameterError for a pattern that can fail, or take long, on some string."""
     text = pattern.literal
     if not isinstance(text, str):
-        raise ParameterError("a pattern must be a text in single quotes")
+        raise ParameterError("a pattern must be a string in single quotes")
     try:
         re.compile(text)
         valid = _PATTERN.fullmatch(text) is not None
@@ -142,13 +142,13 @@ def check_pattern(pattern: Argument) -> None:
     if not valid or sum(text.count(sign) for sign in "*+{") > _MOST_REPEATS:
         raise ParameterError(
             f"the pattern {text!r} is not allowed: use characters, sets such as [0-9], anchors, "
-            "alternatives and optional groups; repeat single characters and sets, but no group, "
-            f"and have at most {_MOST_REPEATS} of * + {{}}"
+            "alternatives and optional groups; repeat only single characters and sets, not "
+            f"groups, and use at most {_MOST_REPEATS} of * + {{}}"
         )
 
 
 def call_general(name: str, arguments: Sequence[Argument]) -> Argument:
-    """The call of a function of `GENERAL`, with arguments of any kind."""
+    """Returns the call of a function of `GENERAL`, with arguments of any kind."""
     return GENERAL[name](name, list(arguments))
 
 
@@ -186,7 +186,7 @@ def _abs(name: str, arguments: list[Argument]) -> Argument:
     (number,) = _numbers(name, _exactly(name, arguments, 1))
     if not number.type.whole:
         return Argument(f"abs({number.sql})", number.type)
-    exact = SqlType("number", 20, 0)  # the least bigint has no positive counterpart
+    exact = SqlType("number", 20, 0)  # abs of the least bigint would overflow
     return Argument(f"abs(CAST({number.sql} AS DECIMAL(20,0)))", exact)
 
 
@@ -194,7 +194,7 @@ def _round(name: str, arguments: list[Argument]) -> Argument:
     number, *digits = _numbers(name, arguments)
     places = digits[0].literal if digits else 0
     if len(digits) > 1 or not isinstance(places, int) or not 0 <= places <= 18:  # noqa: PLR2004
-        raise ParameterError(f"{name} needs a number, and its places as a number from 0 to 18")
+        raise ParameterError(f"{name} needs a number, and a number of places from 0 to 18")
     call = ", ".join([number.sql, *(each.sql for each in digits)])
     precision, scale = number.type.precision, number.type.scale
     if precision is None or number.type.whole:

@@ -1,7 +1,8 @@
-"""Conditions that no value can make fail: where an expression would raise an error, it is null.
+"""Conditions that cannot fail: where an expression would raise an error, it is null.
 
 Sessions run with ANSI SQL, in which `a / b` with b = 0, an overflow and a failed cast end the job.
-Here they are null. An expression is refused if it cannot be written so. Imports no Spark.
+Here they are null. An expression that has no such form is refused. This module does not import
+Spark.
 """
 
 from collections.abc import Mapping
@@ -16,14 +17,14 @@ _LONGEST = 20_000
 
 
 def error_free_condition(sql: str, columns: Mapping[str, str]) -> str:
-    """The condition `sql` in SQL that no value of the columns can make fail.
+    """Returns the condition `sql` as SQL that cannot fail, whatever the columns hold.
 
-    A division by zero, an overflow, a cast of a text that does not have the type, and a pattern for
-    a long text are null instead. `columns` has the type of each column, as conf declares it.
+    A division by zero, an overflow, a failed cast of a string, and a pattern on a long string give
+    null. `columns` has the type of each column, as conf declares it.
 
-    Raises ParameterError for an expression that `check_expression` refuses, an unknown column, a
-    function without an error-free form, operands of different kinds, and a result that is no
-    condition.
+    Raises ParameterError for an expression that `check_expression` refuses, and for an unknown
+    column. It also raises it for a function without an error-free form, operands of different
+    kinds, and a result that is not a condition.
     """
     return _written(sql, tuple(columns.items()))
 
@@ -37,7 +38,7 @@ def _written(sql: str, columns: tuple[tuple[str, str], ...]) -> str:
     except ParameterError as error:
         raise ParameterError(f"{sql!r}: {error}.") from None
     if result.type.kind not in ("boolean", "null"):
-        raise ParameterError(f"{sql!r} is a {result.type.kind}, and a rule is a condition.")
+        raise ParameterError(f"{sql!r} is a {result.type.kind}, but a rule must be a condition.")
     if len(result.sql) > _LONGEST:
         raise ParameterError(f"{sql!r} is too long: split it into several rules.")
     return result.sql
@@ -45,7 +46,7 @@ def _written(sql: str, columns: tuple[tuple[str, str], ...]) -> str:
 
 @cache
 def _dialect() -> Any:
-    """The dialect of Databricks, with functions as they are written: sqlglot renames none."""
+    """The dialect of Databricks, in which sqlglot does not rename functions."""
     from sqlglot.dialects import Databricks  # noqa: PLC0415 - half a second, and few need it
 
     parser = Databricks.Parser
@@ -70,4 +71,4 @@ def _tree(sql: str) -> Any:
         return parse_one(sql, dialect=_dialect())
     except Exception as error:  # noqa: BLE001 - it also fails with IndexError, RecursionError ...
         reason = str(error).partition("\n")[0]
-        raise ParameterError(f"is no SQL expression: {reason}") from None
+        raise ParameterError(f"is not a SQL expression: {reason}") from None

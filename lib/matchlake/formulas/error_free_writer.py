@@ -1,4 +1,4 @@
-"""Writes an expression so that it is null where it would fail, part by part, each with its type."""
+"""Writes an expression, part by part, so that it is null where it would fail."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ class Writer:
         self._depth = 0
 
     def write(self, node: Any) -> Argument:
-        """The part and its type; raises ParameterError if it has no error-free form."""
+        """Returns the typed SQL of a part; raises ParameterError without an error-free form."""
         name = type(node).__name__
         self._depth += 1
         if self._depth > _DEEPEST:
@@ -77,7 +77,7 @@ class Writer:
         elif name in self._parts:
             result = self._parts[name](self, node)
         else:
-            raise ParameterError(f"{_shown(node)} has no form that cannot fail ({name})")
+            raise ParameterError(f"{_shown(node)} has no error-free form ({name})")
         self._depth -= 1
         return result
 
@@ -134,13 +134,13 @@ class Writer:
     def _condition(self, node: Any) -> Argument:
         part = self.write(node)
         if part.type.kind not in ("boolean", "null"):
-            raise ParameterError(f"{_shown(node)} is a {part.type.kind} where a condition must be")
+            raise ParameterError(f"{_shown(node)} is a {part.type.kind} , but must be a condition")
         return part
 
     def _comparison(self, node: Any, operator: str) -> Argument:
         left, right = self.write(node.this), self.write(node.expression)
         if operator != "<=>" and NULL in (left.type, right.type):
-            raise ParameterError(f"{_shown(node)} is always null: use IS NULL or IS NOT NULL")
+            raise ParameterError(f"{_shown(node)} is always null. Use IS NULL or IS NOT NULL")
         common_type([left.type, right.type], _shown(node))
         return Argument(f"({left.sql} {operator} {right.sql})", BOOLEAN)
 
@@ -183,9 +183,9 @@ class Writer:
     def _match(self, node: Any, word: str) -> Argument:
         text, pattern = self.write(node.this), self.write(node.expression)
         if {text.type.kind, pattern.type.kind} - {"text", "null"}:
-            raise ParameterError(f"{_shown(node)} needs a text and a pattern")
+            raise ParameterError(f"{_shown(node)} needs a string and a pattern")
         if not isinstance(pattern.literal, str):
-            raise ParameterError(f"{_shown(node)}: a pattern must be a text in single quotes")
+            raise ParameterError(f"{_shown(node)}: a pattern must be a string in single quotes")
         match = f"{text.sql} {word} {pattern.sql}"
         if word == "LIKE" and re.fullmatch(r"%?[^%_]*%?", pattern.literal):
             return Argument(f"({match})", BOOLEAN)
@@ -262,8 +262,8 @@ class Writer:
             return _tried_cast(arguments[0], _CAST_FUNCTIONS.get(name, name))
         known = ", ".join(sorted({*FIXED, *GENERAL, *_TRIED, *_CASTS, *_CAST_FUNCTIONS}))
         raise ParameterError(
-            f"{name} with {len(arguments)} argument(s) has no form that cannot fail, or gives "
-            f"another result each time; a rule can call {known}"
+            f"{name} with {len(arguments)} argument(s) has no error-free form, or is not "
+            f"deterministic; a rule can call {known}"
         )
 
     _parts: ClassVar[dict[str, Callable[[Any, Any], Argument]]] = {
@@ -295,7 +295,7 @@ class Writer:
 
 
 def _tried_cast(value: Argument, name: str) -> Argument:
-    """The cast, which gives null for a value that does not have the type."""
+    """Returns the cast, which gives null for a value that cannot be converted."""
     name = {"integer": "int", "long": "bigint"}.get(name, name)
     kind = None if name.startswith("array") else named_type(name)
     if kind is None or kind.kind not in _CASTABLE.get(value.type.kind, ()):
@@ -308,7 +308,7 @@ def _tried_cast(value: Argument, name: str) -> Argument:
 
 
 def _is_time(text: str) -> bool:
-    """Whether a literal is a date or time in ISO 8601, as Spark and Python read it."""
+    """Returns whether a literal is a date or time in ISO 8601, as Spark and Python read it."""
     if not re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:|$)", text):
         return False
     try:
@@ -329,7 +329,7 @@ def _of_times(operator: str, left: SqlType, right: SqlType) -> SqlType:
     if operator in "+-" and left.kind in periods and left.kind == right.kind:
         return left
     raise ParameterError(
-        f"a {left.kind} {operator} a {right.kind} is not allowed; cast a text to a number or a "
+        f"a {left.kind} {operator} a {right.kind} is not allowed; cast a string to a number or a "
         "time, and add days with date_add or an interval"
     )
 

@@ -88,8 +88,8 @@ NUMBERS: Operations = {
 def bind(expression: Expression, operations: Operations) -> Callable[[Values], Any]:
     """The formula as a function of values by the names of columns and inputs.
 
-    Both branches of a choice run. The function raises InputError for a value that the formula
-    refuses.
+    Both branches of a condition are computed. The function raises InputError for a value that the
+    formula refuses.
     """
     match expression:
         case Column(name) | Input(name):
@@ -123,7 +123,7 @@ def _refusing(
 def _calling(
     function: Callable[..., Any], arguments: list[Callable[[Values], Any]]
 ) -> Callable[[Values], Any]:
-    """One closure per number of arguments, because a loop over them would double the time."""
+    """Returns a closure for this number of arguments: a loop over them takes twice the time."""
     match arguments:
         case [first]:
             return lambda values: function(first(values))
@@ -131,4 +131,4 @@ def _calling(
             return lambda values: function(first(values), second(values))
         case [first, second, third]:
             return lambda values: function(first(values), second(values), third(values))
-    raise TypeError(f"no operation takes {len(arguments)} arguments")
+    raise TypeError(f"no operation has {len(arguments)} arguments")

@@ -1,8 +1,8 @@
-r"""Formulas as ONNX, in double: one more renderer of expression trees, and the graph around them.
+r"""Renders expression trees as ONNX graphs that compute in double.
 
-ONNX has no null: a missing number is NaN, a missing text is `\1`, and shorter lists are filled up
-with `\2` (`onnx_text`). ONNX has no errors either: a row that a formula refuses is marked in the
-output `refused`. Imports onnx when a graph is made: it belongs to the extra `models`.
+ONNX has no null: a missing number is NaN, a missing string is `\1`, and shorter lists are padded
+with `\2` (`onnx_text`). ONNX has no errors: the output `refused` marks the rows that a formula
+refuses. The package onnx, of the extra `models`, is imported only to build a graph.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,11 +15,11 @@ from matchlake.formulas.tree import Call, Column, Constant, Expression, Input, R
 
 OPSETS = {"": 21, "ai.onnx.ml": 5}
 IR_VERSION = 10
-"""Old enough for runtimes of the year 2024, and new enough for the operators in use."""
+"""The version that runtimes of 2024 support and that has all operators used here."""
 
 NULL_TEXT, PADDING = "\1", "\2"
 _ESCAPED = str.maketrans({each: f"\3{each}" for each in range(4)})
-"""Runtimes in other languages end a text at the character 0."""
+"""Runtimes in C end a string at the character 0."""
 REFUSED = "refused"
 
 _OPERATORS = {
@@ -43,7 +43,7 @@ _OPERATORS = {
 
 
 def onnx_text(text: str | None) -> str:
-    """A text, or null, as it goes into a graph; different ones stay different."""
+    """Returns a string, or null, as it goes into a graph; different values stay different."""
     if text is None:
         return NULL_TEXT
     return text.translate(_ESCAPED)
@@ -76,19 +76,19 @@ class Graph:
         return self.input(name, "DOUBLE", ["rows", columns])
 
     def text_input(self, column: str, *, is_list: bool) -> str:
-        """The input of a column as text, string [rows], or of lists, string [rows, length]."""
+        """Declares the input of a string column [rows], or of a list column [rows, length]."""
         shape = ["rows", f"length of {column}"] if is_list else ["rows"]
         return self.input(text_input_name(column), "STRING", shape)
 
     def input(self, name: str, kind: str, shape: Sequence[str | int]) -> str:
-        """An input of any type and shape; returns its name."""
+        """Declares an input of any type and shape; returns its name."""
         helper = self._onnx.helper
         element = getattr(self._onnx.TensorProto, kind)
         self._inputs[name] = helper.make_tensor_value_info(name, element, shape)
         return name
 
     def add(self, operator: str, *inputs: str, domain: str = "", **attributes: Any) -> str:
-        """A node with one output; returns the output's name."""
+        """Adds a node with one output; returns the output's name."""
         kept = self._kept(operator, inputs) if operator in ("Add", "Sub", "Mul", "Div") else None
         if kept is not None:
             return kept
@@ -99,11 +99,11 @@ class Graph:
         return name
 
     def _kept(self, operator: str, inputs: Sequence[str]) -> str | None:
-        """The operation in another form that gives the same number; None if it needs none.
+        """Returns the operation in an equivalent form; None if the operation can stay.
 
         onnxruntime removes an operation with a constant that is 0 or 1 after rounding to 32 bits.
-        It also replaces `1 / x * y` by `y / x`. With the signs turned it does neither, and no
-        result changes.
+        It also replaces `1 / x * y` by `y / x`. Inverting the signs prevents both, and the results
+        stay the same.
         """
         for position, name in enumerate(inputs):
             value = self._arrays.get(name)
@@ -122,7 +122,7 @@ class Graph:
         return None
 
     def add_two(self, operator: str, *inputs: str, **attributes: Any) -> tuple[str, str]:
-        """A node with two outputs; returns their names."""
+        """Adds a node with two outputs; returns their names."""
         first = f"v{len(self._nodes)}"
         names = first, f"{first}.second"
         self._nodes.append(self._onnx.helper.make_node(operator, inputs, names, **attributes))
@@ -133,7 +133,7 @@ class Graph:
         return self._onnx.numpy_helper.from_array(np.asarray(values))
 
     def constant(self, values: npt.ArrayLike) -> str:
-        """An array as a constant; equal ones are one."""
+        """Adds an array as a constant; equal arrays share one constant."""
         array = np.asarray(values)
         key = (array.dtype.str, array.shape, array.tobytes())
         if key not in self._constants:
@@ -148,11 +148,11 @@ class Graph:
         return self.constant(np.float64(value))
 
     def integer(self, value: int) -> str:
-        """A whole number as a constant."""
+        """Adds an integer as a constant."""
         return self.constant(np.int64(value))
 
     def integers(self, values: Sequence[int]) -> str:
-        """Whole numbers as a constant, such as axes."""
+        """Adds integers as a constant, such as axes."""
         return self.constant(np.array(values, np.int64))
 
     def cast(self, value: str, kind: str) -> str:
@@ -165,13 +165,13 @@ class Graph:
         return self.add("Slice", value, *bounds)
 
     def any_missing(self, matrix: str) -> str:
-        """Whether a row of the matrix has NaN, boolean [rows, 1]."""
+        """Adds whether each row of the matrix has NaN, boolean [rows, 1]."""
         flags = self.cast(self.add("IsNaN", matrix), "INT32")
         most = self.add("ReduceMax", flags, self.integers([1]), keepdims=1)
         return self.cast(most, "BOOL")
 
     def codes(self, texts: str, codes: Mapping[str, int], default: int) -> str:
-        """The code of each text, or `default`."""
+        """Adds the code of each string, or `default`."""
         return self.add(
             "LabelEncoder",
             texts,
@@ -193,7 +193,7 @@ class Graph:
         )
 
     def inline(self, model: Any, given: str) -> str:
-        """The nodes of another model with one input, `given`; the name of its one output."""
+        """Adds a model whose one input is `given`; returns the name of its one output."""
         converted = self._onnx.version_converter.convert_version(model, OPSETS[""])
         prefix = f"n{len(self._nodes)}."
         inner = self._onnx.compose.add_prefix(converted, prefix).graph
@@ -207,9 +207,9 @@ class Graph:
         self._refused.append(condition)
 
     def render(self, expression: Expression, inputs: Mapping[str, str]) -> str:
-        """A formula as nodes; the name of its value, [rows] or, without a column, a number.
+        """Adds a formula as nodes; returns the name of its value [rows], or scalar.
 
-        `inputs` are the names of values by the names of the formula's inputs.
+        `inputs` has the name of a graph value for each input of the formula.
         """
         match expression:
             case Input(name):
@@ -270,5 +270,5 @@ class Graph:
 
 
 def text_input_name(column: str) -> str:
-    """The name of the input for a column that a category reads; a number has the column's name."""
+    """Returns the input name of a categorical column; numeric inputs keep the column's name."""
     return f"{column}:text"

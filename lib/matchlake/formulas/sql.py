@@ -1,7 +1,7 @@
 """Formulas, names and literals as SQL of a dialect.
 
-Spark parses this SQL for the columns of a frame, too. A frame and a query over the same table
-therefore cannot differ.
+Spark also parses this SQL for the columns of a frame. So a frame and a query over the same table
+give the same values.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,15 +42,15 @@ class Dialect:
     list_type: str
     contains: str
     other_elements: str
-    """Whether the list `value` has an element that is not in `known`; `known` includes null."""
+    """SQL for: the list `value` has an element that is not in `known`. `known` includes null."""
     list_of: str
     without_absent: str
-    """The list of the indices, without those that are -1."""
+    """SQL for: the list of the indices without -1."""
     size: str
     without_nan: str
     """A double with null for NaN."""
     sparse: str
-    """A struct of `indices` and of `values`, followed by `ones` values of 1.0."""
+    """SQL for: a struct of `indices`, and of `values` followed by `ones` times 1.0."""
 
     def doubles(self, values: Sequence[str]) -> str:
         """A list of doubles."""
@@ -58,7 +58,7 @@ class Dialect:
         return f"CAST({listed} AS {self.list_type.replace(self.text_type, 'DOUBLE')})"
 
     def identifier(self, name: str) -> str:
-        """Any `name`, quoted."""
+        """Returns `name` in quotes."""
         return self.quote + name.replace(self.quote, self.quote * 2) + self.quote
 
 
@@ -121,7 +121,7 @@ def find_dialect(name: str) -> Dialect:
 
 
 def number_text(value: float | None) -> str:
-    """A double as a literal with exactly the same bits in every dialect."""
+    """Returns a double as a literal that every dialect reads as the same bits."""
     if value is None:
         return "CAST(NULL AS DOUBLE)"
     text = repr(float(value))
@@ -130,13 +130,13 @@ def number_text(value: float | None) -> str:
 
 
 def number_input(column: str, *, floating: bool, dialect: Dialect) -> str:
-    """A numeric column as a double with null for NaN."""
+    """Returns a numeric column as a double, with null for NaN."""
     value = f"CAST({dialect.identifier(column)} AS DOUBLE)"
     return dialect.without_nan.format(value) if floating else value
 
 
 def text_input(column: str, type_name: str, dialect: Dialect) -> str:
-    """A column as text, or a list column with its elements as text."""
+    """Returns a column as strings, or a list column as lists of strings."""
     name = dialect.identifier(column)
     if type_name.startswith("array"):
         same = type_name == "array<string>"
@@ -145,7 +145,7 @@ def text_input(column: str, type_name: str, dialect: Dialect) -> str:
 
 
 def refuse(condition: str, message: str, value: str, dialect: Dialect) -> str:
-    """`value`, or an error with `message` for a row where `condition` holds."""
+    """Returns SQL for `value`; it raises an error with `message` where `condition` holds."""
     fail = dialect.refuse.format(dialect.text(message))
     return f"CASE WHEN {condition} THEN {fail} ELSE {value} END"
 

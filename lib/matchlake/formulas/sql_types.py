@@ -1,8 +1,8 @@
-"""The types of SQL expressions, as far as they decide whether Spark can compute every value.
+"""The types of SQL expressions, which decide whether an expression can fail in Spark.
 
-Spark casts operands of different types to a common one. With ANSI SQL such a cast fails for a text
-that is no number, and decimals of more than 38 digits together fail or lose digits. So an
-expression whose operands have types of one kind, with at most 38 digits, has no cast that can fail.
+Spark casts operands of different types to a common one. With ANSI SQL, the cast of a string fails
+if it is not a number. A common decimal type of more than 38 digits fails or loses digits. So a cast
+cannot fail if all operands are of one kind and have at most 38 digits together.
 """
 
 import re
@@ -22,15 +22,15 @@ class SqlType(NamedTuple):
     kind: str
     """number, text, boolean, date, timestamp, list of texts, interval, interval of months, null."""
     precision: int | None = None
-    """The digits of an exact number; None: a double, or no number."""
+    """The digits of an exact number; None: a double, or not a number."""
     scale: int = 0
     """The digits after the point."""
     whole: bool = False
-    """Whether it is an int or a bigint."""
+    """Whether the type is int or bigint."""
 
     @property
     def group(self) -> str:
-        """The kinds that can be compared with each other."""
+        """The group of kinds that can be compared with this kind."""
         return "time" if self.kind in ("date", "timestamp") else self.kind
 
 
@@ -59,7 +59,7 @@ _NAMED = {
 
 
 def named_type(name: str) -> SqlType | None:
-    """The type with the name of a declared column, such as `decimal(10,2)`; None if unknown."""
+    """Returns the type of a declared name, such as `decimal(10,2)`; None if the name is unknown."""
     if found := re.fullmatch(r"decimal\(([0-9]{1,2}),([0-9]{1,2})\)", name):
         precision, scale = int(found[1]), int(found[2])
         valid = 1 <= precision <= _MOST_DIGITS and scale <= precision
@@ -68,7 +68,7 @@ def named_type(name: str) -> SqlType | None:
 
 
 def common_type(types: Sequence[SqlType], operation: str) -> SqlType:
-    """The type to which Spark casts values of these types, for a list, a CASE or a comparison.
+    """Returns the type to which Spark casts these types in a list, a CASE or a comparison.
 
     Raises ParameterError for different kinds, and for decimals that have no common type.
     """
@@ -99,12 +99,12 @@ def common_type(types: Sequence[SqlType], operation: str) -> SqlType:
 
 
 def stored_type(kind: SqlType) -> SqlType:
-    """The type of a literal where Spark does not look at its digits: a whole number is an int."""
+    """Returns the type of a literal where Spark ignores its digits: an integer is an int."""
     return _stored(kind)
 
 
 def arithmetic_type(operator: str, left: SqlType, right: SqlType) -> SqlType:
-    """The type of `left operator right` of numbers, by the rules of Spark; + - * / or %."""
+    """Returns the type of `left operator right` for numbers and + - * / %, by Spark's rules."""
     if left.precision is None or right.precision is None:
         return DOUBLE
     if left.whole and right.whole:

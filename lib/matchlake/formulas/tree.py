@@ -1,8 +1,8 @@
 """Formulas as expression trees of a few operations on numbers.
 
 A formula is plain data: `(x - 7.0) / 66.0` builds a tree. The tree runs as SQL (`sql`), and on
-NumPy arrays and single numbers (`numpy`). Null and NaN are both a missing value: a comparison with
-it is false, and arithmetic with it gives a missing value.
+NumPy arrays and single numbers (`numpy`). Null and NaN both mean a missing value. A comparison with
+a missing value is false, and arithmetic with a missing value gives a missing value.
 """
 
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Column(Expression):
 
     name: str
     floating: bool
-    """Whether the column's type has NaN."""
+    """Whether the column's type can hold NaN."""
 
 
 @dataclass(frozen=True)
@@ -101,12 +101,12 @@ def absolute(value: Expression) -> Call:
 
 
 def exp(value: Expression) -> Call:
-    """The exponential of the value; infinite where that is too large for a double."""
+    """The exponential of the value; infinite if it is too large for a double."""
     return Call("exp", (value,))
 
 
 def log(value: Expression) -> Call:
-    """The natural logarithm; for a value that is not positive the result must not be used."""
+    """The natural logarithm; the result is undefined for a value that is not positive."""
     return Call("log", (value,))
 
 
@@ -116,7 +116,7 @@ def tanh(value: Expression) -> Call:
 
 
 def clip(value: Expression, low: float, high: float) -> Call:
-    """`value` limited to the range from `low` to `high`; it must not be missing."""
+    """`value` limited to the range from `low` to `high`; `value` must not be missing."""
     return Call("greatest", (_lift(low), Call("least", (_lift(high), value))))
 
 

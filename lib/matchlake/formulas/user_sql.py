@@ -1,7 +1,7 @@
-"""The check of SQL expressions that conf and options give. Imports no Spark.
+"""Checks the SQL expressions of conf and options, without importing Spark.
 
-Spark runs such an expression with the rights of the job. So it may compute from the columns of a
-row, and do nothing else: it reads no table, no file, no secret and no service, and runs no code.
+Spark runs such an expression with the permissions of the job. So an expression may only compute
+from the columns of a row. It must not read tables, files, secrets or services, or run code.
 """
 
 import re
@@ -46,13 +46,13 @@ _WORDS = """
     and between case dec decimal div else ilike in like not numeric or regexp rlike then varchar
     when
 """
-# Functions that Spark calls without a parenthesis, if no column has the name.
+# Spark calls these functions without parentheses, if no column has the name.
 _IDENTITY = """
     current_catalog current_database current_schema current_user session_user user
 """
 _LONGEST = 2000
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
-# Without escapes, comments and placeholders, Spark and the parser read the same words.
+# Excludes escapes, comments and placeholders, which Spark and the parser may read differently.
 _PLAIN = re.compile(r"[A-Za-z0-9_ \n\t()\[\]+*/%<>=!|&^~.,:-]*")
 _COMMENT = re.compile(r"--|/\*")
 _CALL = re.compile(r"(\.\s*)?([A-Za-z0-9_]+|[`'\"])\s*\(")
@@ -64,10 +64,10 @@ _NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 def check_expression(sql: str) -> str:
     """Returns `sql`, if it only computes from columns; else raises ParameterError with the reason.
 
-    It is one expression without subqueries, window functions, named arguments, comments and
-    backslashes, and it calls functions of `FUNCTIONS` alone.
+    `sql` must be one expression that calls only functions of `FUNCTIONS`. Subqueries, window
+    functions, named arguments, comments and backslashes are refused.
     """
-    if _NUMBER.fullmatch(sql):  # such as the default of a weight: no parser has to be loaded
+    if _NUMBER.fullmatch(sql):  # a plain number, such as a default weight, needs no parser
         return sql
     _check_characters(sql)
     _check_names(sql)
@@ -83,7 +83,8 @@ def _check_characters(sql: str) -> None:
     if "\\" in sql or not _PLAIN.fullmatch(plain) or _COMMENT.search(plain):
         raise ParameterError(
             f"{_shown(sql)} has a backslash, a comment, or a character that no expression needs. "
-            "Write a text in single quotes, [0-9] for a digit of a pattern, chr(10) for a new line."
+            "Write a string in single quotes, [0-9] for a digit of a pattern, chr(10) for a new "
+            "line."
         )
 
 
@@ -100,7 +101,7 @@ def _check_names(sql: str) -> None:
     if called:
         what = "a quoted name" if called[0] in "`'\"" else called[0]
         raise ParameterError(
-            f"{_shown(sql)} calls {what}, which is none of the allowed functions: "
+            f"{_shown(sql)} calls {what}, which is not an allowed function. Allowed functions: "
             f"{', '.join(sorted(FUNCTIONS))}."
         )
 
@@ -118,7 +119,7 @@ def _check_structure(sql: str) -> None:
         trees = parse(sql, dialect="databricks")
     except Exception as error:  # noqa: BLE001 - it also fails with IndexError, RecursionError ...
         reason = str(error).partition("\n")[0]
-        raise ParameterError(f"{_shown(sql)} is no SQL expression: {reason}") from None
+        raise ParameterError(f"{_shown(sql)} is not a SQL expression: {reason}") from None
     if len(trees) != 1 or trees[0] is None:
         raise ParameterError(f"{_shown(sql)} is not one SQL expression.")
     for node in trees[0].walk():

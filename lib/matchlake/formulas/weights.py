@@ -11,11 +11,12 @@ _DAY = 86400.0
 def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column:
     """`0.5 ^ (age / half life)`: 1 for events at `now` or later, 0.5 one half-life earlier.
 
-    Both are timestamps; if one is null, the weight is null.
+    `event_time` and `now` are timestamps; if either is null, the weight is null.
     """
     if not half_life_days > 0:
         raise ParameterError(
-            f"half_life_days={half_life_days} must be above 0: a weight halves in this time."
+            f"half_life_days={half_life_days} must be above 0: it is the time in which a weight "
+            "halves."
         )
     micros = F.unix_micros(now) - F.unix_micros(event_time)
     days = F.greatest(micros, F.lit(0)) / F.lit(1e6 * _DAY)
@@ -26,5 +27,5 @@ def time_decay(event_time: Column, now: Column, half_life_days: float) -> Column
 def log_weight(count: Column, scale: float = 1.0) -> Column:
     """`log(1 + count / scale)`: each repetition adds less than the one before."""
     if not scale > 0:
-        raise ParameterError(f"scale={scale} must be above 0: at this count the weight is log 2.")
+        raise ParameterError(f"scale={scale} must be above 0: this count has the weight log 2.")
     return F.log1p(count / F.lit(scale))

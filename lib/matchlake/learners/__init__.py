@@ -1,1 +1,4 @@
-"""Learners: training of models beside the recommender. Each returns a head; none knows a table."""
+"""Learners: train the models other than recommenders.
+
+Each learner returns a head, and does not read tables.
+"""

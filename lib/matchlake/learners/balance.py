@@ -16,15 +16,15 @@ from matchlake.learners.smote import smote
 def balanced(
     data: TrainingData, params: BalanceParams | None, seed: int, categories: Sequence[Sequence[int]]
 ) -> TrainingData:
-    """The training rows with synthetic rows behind them, or with weights.
+    """Returns the training rows, followed by synthetic rows, or with weights.
 
-    `categories` has for each category the columns of its encoding. Raises InputError for rows that
+    `categories` has the columns of each encoded category. Raises InputError for rows that
     cannot be balanced, ParameterError for a class that does not exist.
     """
     if params is None:
         return data
     if data.label is None:
-        raise InputError("balance is for classifications: it needs a label.")
+        raise InputError("balance is for classification only: it needs a label.")
     if isinstance(params, ClassWeightsParams):
         return replace(data, weights=class_weights(data.label, params))
     return smote(data, params, seed, categories)
@@ -39,12 +39,14 @@ def class_weights(label: Any, params: ClassWeightsParams) -> Any:
     names = [label_text(value) for value in values]
     for name in params.weights:
         if name not in names:
-            raise ParameterError.unknown(f"weights: no class {name!r}.", name, "Classes", names)
+            raise ParameterError.unknown(
+                f"weights: there is no class {name!r}.", name, "Classes", names
+            )
     return np.array([params.weights.get(name, 1.0) for name in names])[codes]
 
 
 def row_counts(before: TrainingData, after: TrainingData) -> Mapping[str, int]:
-    """The rows before and the synthetic rows, by class: `rows/CLASS` and `synthetic_rows/CLASS`."""
+    """Counts the rows before as `rows/CLASS`, and the new ones as `synthetic_rows/CLASS`."""
     if before.label is None or after.label is None:
         return {}
     counted = {

@@ -1,4 +1,4 @@
-"""What the libraries of gradient boosting share: the check of their parameters."""
+"""Checks the parameters of libraries of gradient boosting."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -7,24 +7,25 @@ from matchlake.errors import ParameterError
 
 
 class Library(NamedTuple):
-    """What a head can hold of a library."""
+    """The models of a library that a head can represent."""
 
     name: str
     objectives: Mapping[str, str]
-    """The link of each objective; the first one of a link is the default."""
+    """The link of each objective. The first objective of a link is the default."""
     parameters: frozenset[str]
     kind: str
     """The parameter with the kind of booster."""
     kinds: tuple[str, ...]
-    """Its values; the first one is the default."""
+    """The kinds of booster; the first kind is the default."""
 
 
 def chosen_params(
     library: Library, given: Mapping[str, Any], labels: tuple[str, ...] | None
 ) -> dict[str, Any]:
-    """The given parameters, the objective, and the number of classes; `labels` are the classes.
+    """Returns the given parameters with the objective and the number of classes.
 
-    Raises ParameterError for a parameter, a kind of booster or an objective without a head.
+    `labels` are the classes. Raises ParameterError for a parameter, a kind of booster or an
+    objective that a head cannot represent.
     """
     for name in given:
         if name not in library.parameters:

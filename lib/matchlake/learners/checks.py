@@ -1,4 +1,4 @@
-"""Rows that no model can learn from are refused before a fit, with what is wrong."""
+"""Checks before a fit: refuses rows that no model can learn from, with the reason."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from matchlake.learners.protocol import TrainingData
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 _FEWEST_STEPS = 16
-"""Fewer steps of 32-bit numbers within a standard deviation are refused."""
+"""The minimum number of distinct 32-bit numbers within a standard deviation."""
 
 
 def check_data(data: TrainingData, task: Task) -> None:
-    """Raises InputError for no rows, missing labels, a single class and a constant label."""
+    """Raises InputError if there are no rows, or labels are missing, constant or of one class."""
     if not data.rows:
         raise InputError("There are no training rows. Check the table and the split.")
     if not data.columns:
@@ -48,7 +48,7 @@ def _check_classes(label: npt.NDArray[Any]) -> None:
     classes = pd.unique(pd.Series(label))
     if any(mark in str(each) for each in classes for mark in REFUSED_IN_LABELS):
         raise InputError(
-            "A label has the control character 0 or 1, which marks a missing label in exports."
+            "A label has the control character 0 or 1, which exports use to mark a missing label."
         )
     if len(classes) == 1:
         raise InputError(
@@ -72,14 +72,15 @@ def _check_numbers(label: npt.NDArray[Any]) -> None:
 
 
 def check_features(data: TrainingData, name: str, *, missing: bool, largest: float) -> None:
-    """Raises InputError that names the columns with values which the estimator `name` cannot take.
+    """Raises InputError with the columns whose values the estimator `name` cannot use.
 
-    `missing` says whether it takes missing values; `largest` is the largest absolute value.
+    `missing`: whether the estimator accepts missing values. `largest`: the largest absolute value
+    that it accepts.
     """
     absent = rows_with_nan(data.matrix.T)
     if not missing and absent.any():
         raise InputError(
-            f"{name} takes no missing values, and these features have some: "
+            f"{name} does not accept missing values, but these features have some: "
             f"{_listed(data, absent)}. Give them another handle_null, such as median, or use "
             "HistGradientBoosting."
         )
@@ -87,13 +88,13 @@ def check_features(data: TrainingData, name: str, *, missing: bool, largest: flo
         beyond = np.asarray((np.abs(data.matrix) > largest).any(axis=0))
     if beyond.any():
         raise InputError(
-            f"{name} takes no infinite values, and none above {largest:.3g}; these features have "
-            f"some: {_listed(data, beyond)}. Scale or clip them first."
+            f"{name} does not accept infinite values, or values above {largest:.3g}, but these "
+            f"features have some: {_listed(data, beyond)}. Scale or clip them first."
         )
 
 
 def check_digits(data: TrainingData, task: Task, name: str) -> None:
-    """Raises InputError for columns whose values are almost equal in 32 bits."""
+    """Raises InputError for columns whose values are nearly equal in 32 bits."""
     columns = dict(zip(data.columns, data.matrix.T, strict=True))
     if task == "regression":
         columns["the label"] = np.asarray(data.label, np.float64)
@@ -106,9 +107,9 @@ def check_digits(data: TrainingData, task: Task, name: str) -> None:
     lost = [each for each, count in steps.items() if not count >= _FEWEST_STEPS]
     if lost:
         raise InputError(
-            f"{name} computes in 32 bits, and the digits in which these columns differ are lost "
-            f"there: {', '.join(lost[:10])}. Subtract an offset first: of a feature by the kind "
-            "z_score, of the label in a view."
+            f"{name} computes in 32 bits, which is too coarse for the differences within these "
+            f"columns: {', '.join(lost[:10])}. Subtract an offset first: for a feature use the "
+            "kind z_score, for the label use a view."
         )
 
 

@@ -1,4 +1,4 @@
-"""Measures of clusterings, from sums of one pass over the rows for all clusterings."""
+"""Quality measures of clusterings, computed in one pass over the rows for all clusterings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from matchlake.learners.lloyd import Clustering
 
 @dataclass(frozen=True)
 class Measures:
-    """How good a clustering is. NaN where a measure is not defined, as for one cluster."""
+    """The quality of a clustering. A measure is NaN if undefined, as for one cluster."""
 
     inertia: float
     """The sum of the squared distances to the nearest centre."""
     silhouette: float
     """The mean simplified silhouette (Hruschka et al. 2004): (b - a) / max(a, b). Here a is the
-    distance to the nearest centre, and b that to the second one."""
+    distance to the nearest centre, and b the distance to the second nearest."""
     davies_bouldin: float
-    """The mean over clusters of the worst ratio of their spreads to the distance of their means
-    (Davies and Bouldin 1979); smaller is better."""
+    """The Davies-Bouldin index (1979): the mean over clusters of the largest ratio of two clusters'
+    spreads to the distance of their means. Smaller is better."""
     calinski_harabasz: float
-    """The variance between clusters divided by that within (Calinski and Harabasz 1974)."""
+    """The variance between clusters divided by the variance within (Calinski and Harabasz 1974)."""
     rows: tuple[int, ...]
-    """The rows of each cluster."""
+    """The number of rows of each cluster."""
     silhouettes: tuple[float, ...]
     """The mean simplified silhouette of each cluster."""
 
@@ -35,7 +35,7 @@ class Measures:
 def measure_clusterings(
     rows: ClusterRows, clusterings: Sequence[Clustering], mean: Doubles
 ) -> list[Measures]:
-    """The measures of each clustering; `mean` is the mean of all rows. One pass."""
+    """Returns the measures of each clustering, in one pass; `mean` is the mean of all rows."""
     groups = pack_groups([each.centers for each in clusterings])
     centers = np.vstack([each.centers for each in clusterings])
     means = np.vstack([each.centers if each.means is None else each.means for each in clusterings])

@@ -21,7 +21,7 @@ class Moments:
     seed: int
     sample: int
     distinct: int
-    """So many distinct rows are kept at most."""
+    """The maximum number of distinct rows that are kept."""
 
     def start(self) -> State:
         """See `Pass`."""
@@ -60,8 +60,8 @@ class Moments:
 class Oversample:
     """Rows drawn in proportion to their squared distance from the candidates so far.
 
-    A row has the key -log(u) / d^2; the rows with the smallest keys are a weighted sample without
-    replacement (Efraimidis and Spirakis 2006).
+    Each row gets the key -log(u) / d^2. The rows with the smallest keys are a weighted sample
+    without replacement (Efraimidis and Spirakis 2006).
     """
 
     candidates: Groups
@@ -123,7 +123,7 @@ class Assign:
 
 @dataclass(frozen=True)
 class Farthest:
-    """The rows farthest from their nearest centre, for one group each."""
+    """For each group, the rows farthest from their nearest centre."""
 
     groups: Groups
     centers: Sequence[Doubles]
@@ -204,7 +204,7 @@ def _no_rows(columns: int) -> State:
 
 
 def _keep(state: State, keys: Doubles, ids: Ids, rows: Doubles, count: int) -> None:
-    """Keeps the `count` rows with the smallest keys; of rows with one number only one."""
+    """Keeps the `count` rows with the smallest keys; keeps one row per row number."""
     joined = (
         np.concatenate([state["keys"], keys]),
         np.concatenate([state["ids"], ids]),
@@ -221,5 +221,5 @@ def _keep(state: State, keys: Doubles, ids: Ids, rows: Doubles, count: int) -> N
 
 
 def _ordered(keys: Doubles, ids: Ids, rows: Doubles) -> Places:
-    """An order by key, number and values, which no order of the rows before changes."""
+    """Returns an order by key, number and values; the input order has no influence."""
     return np.lexsort((*rows.T[::-1], ids, keys))

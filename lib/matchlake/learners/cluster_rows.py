@@ -1,9 +1,9 @@
-"""Rows of a clustering, in memory or on Spark, and passes over them.
+"""The rows of a clustering, in memory or in Spark, and passes over them.
 
-A column with a large offset is shifted by its middle. All are scaled by one power of two, so that
-numbers lie between -1 and 1: offsets of 1e12 and scales of 1e-300 lose nothing. The state of a pass
-does not depend on the order of the rows. So its result has the same bits for any number of
-partitions and threads.
+A column with a large offset is shifted by its middle. All columns are scaled by one power of two,
+so that numbers lie between -1 and 1. So offsets of 1e12 and scales of 1e-300 lose no precision. The
+state of a pass does not depend on the order of the rows. So its result has the same bits for any
+number of partitions and threads.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +34,7 @@ LARGEST = 1e300
 """The largest absolute value of a row."""
 _BLOCK = 8192
 _OFFSET = 4.0
-"""A column is shifted if its values are larger than so many times its range."""
+"""A column is shifted if its largest value exceeds its range by this factor."""
 
 
 class Block(NamedTuple):
@@ -45,7 +45,7 @@ class Block(NamedTuple):
 
 
 class Pass(Protocol):
-    """One pass over all rows; `merge` gives the same for any order."""
+    """One pass over all rows; the order of `merge` calls does not change the result."""
 
     def start(self) -> State:
         """The state before any row."""
@@ -54,18 +54,18 @@ class Pass(Protocol):
         """Adds the rows of a block to a state."""
 
     def merge(self, one: State, other: State) -> State:
-        """The state of the rows of both."""
+        """Returns the state of the rows of both states."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How rows become numbers between -1 and 1: `(x - shift) / factor`."""
+    """Scales rows to numbers between -1 and 1: `(x - shift) / factor`."""
 
     shift: Doubles
     factor: float
     """A power of two."""
     bounds: Doubles
-    """By column a power of two that no scaled value exceeds."""
+    """For each column, a power of two that no scaled value exceeds."""
 
     @classmethod
     def of(cls, low: Doubles, high: Doubles) -> "Scale":
@@ -81,7 +81,7 @@ class Scale:
         return np.ascontiguousarray((rows - self.shift) / self.factor)
 
     def raw(self, rows: Doubles) -> Doubles:
-        """The rows of scaled numbers."""
+        """Returns the original rows of scaled numbers."""
         return rows * self.factor + self.shift
 
 
@@ -90,7 +90,7 @@ def _power_of_two(largest: float) -> float:
 
 
 class ClusterRows(Protocol):
-    """Rows that many passes read."""
+    """The rows of a clustering, which many passes read."""
 
     @property
     def scale(self) -> Scale:
@@ -115,7 +115,7 @@ class MemoryRows:
 
     @classmethod
     def of(cls, matrix: Doubles, threads: int | None = None) -> "MemoryRows":
-        """The rows of a matrix without missing values; a row's number is its position."""
+        """Makes the rows of a matrix without missing values; a row's number is its position."""
         scale = Scale.of(matrix.min(axis=0), matrix.max(axis=0))
         ids = np.arange(len(matrix), dtype=np.uint64)
         return cls(scale.scaled(matrix), ids, scale, threads or numba.get_num_threads())
@@ -145,7 +145,7 @@ class MemoryRows:
 
 @dataclass(frozen=True)
 class SparkRows:
-    """Rows of a Spark frame, packed into blocks once and read in each pass by one job."""
+    """Rows of a Spark frame, packed into blocks once; each pass reads them in one job."""
 
     frame: "DataFrame"
     scale: Scale
@@ -159,7 +159,7 @@ class SparkRows:
         keys: Sequence[str],
         checkpoint: Checkpointer | None = None,
     ) -> "SparkRows":
-        """The rows of numeric columns; `keys` make the number of a row, or else its values do.
+        """Packs numeric columns; the number of a row is a hash of `keys`, or of its values.
 
         Two Spark jobs. Raises InputError for no rows, and for missing, infinite or huge values.
         """
@@ -176,7 +176,10 @@ class SparkRows:
         return cls(keep(packed), scale, count)
 
     def scan(self, work: Pass) -> State:
-        """The state after all rows; one Spark job, and one state per partition travels."""
+        """Returns the state after all rows.
+
+        One Spark job, which collects one state per partition.
+        """
 
         def task(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             state = work.start()

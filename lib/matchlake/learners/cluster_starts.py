@@ -1,8 +1,9 @@
-"""Where the clusterings of a sweep start: k-means++ on candidates that all of them share.
+"""The first centres of the clusterings of a sweep: k-means++ on shared candidates.
 
 The candidates are a uniform sample and rounds of oversampling by squared distance, as in k-means||
-(Bahmani et al. 2012). The weight of a candidate is the number of rows nearest to it. k-means++
-chooses among candidates (Arthur and Vassilvitskii 2007), and a few weighted iterations follow.
+(Bahmani et al. 2012). The weight of a candidate is the number of rows for which it is the nearest
+candidate. k-means++ chooses centres among the candidates (Arthur and Vassilvitskii 2007). A few
+weighted iterations of Lloyd's algorithm follow.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,12 @@ _PER_CLUSTER = 4
 _ROUNDS = 3
 _ITERATIONS = 30
 _TRIES = 4
-"""Choices of centres among the candidates, of which the best one is a start."""
+"""The number of k-means++ runs; the run with the smallest inertia gives the start."""
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """Rows to start from, scaled, and how many rows each stands for."""
+    """Candidate rows for the first centres, scaled, with their weights."""
 
     rows: Doubles
     weights: Doubles
@@ -36,11 +37,11 @@ class Candidates:
     variance: float
     """The mean of the columns' variances."""
     distinct: int
-    """Distinct rows, counted up to one more than the most clusters."""
+    """The number of distinct rows, counted up to the maximum number of clusters plus one."""
 
 
 def find_candidates(rows: ClusterRows, most: int, seed: int) -> Candidates:
-    """Candidates for up to `most` clusters: one pass, and four more if there are many rows."""
+    """Finds candidates for up to `most` clusters. One pass, and four more for many rows."""
     bounds = rows.scale.bounds
     found = rows.scan(Moments(bounds, seed, SAMPLE, most + 1))
     powers = np.stack([bounds, bounds**2])
@@ -67,7 +68,7 @@ def _oversampled(
 
 
 def start_centers(found: Candidates, k: int, kind: str, seed: int, start: int) -> Doubles:
-    """The first centres of one clustering; `k` is at most the number of distinct rows."""
+    """Returns the first centres of a clustering; `k` is at most the number of distinct rows."""
     random = np.random.default_rng([seed, start])
     if kind == "random" and len(found.sample) >= k:
         return found.sample[random.choice(len(found.sample), k, replace=False)]
@@ -78,7 +79,7 @@ def start_centers(found: Candidates, k: int, kind: str, seed: int, start: int) -
 
 
 def _plus_plus(found: Candidates, k: int, random: np.random.Generator) -> Doubles:
-    """k-means++ with the best of several draws per centre, as scikit-learn has it."""
+    """Runs k-means++ with the best of several draws per centre, as scikit-learn does."""
     rows, weights = found.rows, found.weights
     trials = 2 + int(np.log(k))
     chosen = [_draw(weights, 1, random)[0]]
@@ -94,7 +95,7 @@ def _plus_plus(found: Candidates, k: int, random: np.random.Generator) -> Double
 
 def _draw(weights: Doubles, count: int, random: np.random.Generator) -> npt.NDArray[np.int64]:
     total = np.cumsum(weights)
-    if not total[-1]:  # All rows lie on centres: any row is as good.
+    if not total[-1]:  # all rows lie on centres, so any row will do
         return random.integers(0, len(weights), count)
     places = np.searchsorted(total, random.random(count) * total[-1], side="right")
     capped: npt.NDArray[np.int64] = np.minimum(places, np.flatnonzero(weights)[-1])
@@ -102,7 +103,7 @@ def _draw(weights: Doubles, count: int, random: np.random.Generator) -> npt.NDAr
 
 
 def _weighted_lloyd(found: Candidates, centers: Doubles) -> tuple[Doubles, float]:
-    """Centres after some iterations over the candidates, and their weighted inertia."""
+    """Returns centres after some iterations over the candidates, and their weighted inertia."""
     rows, weights = found.rows, found.weights
     for _ in range(_ITERATIONS):
         apart = _distances(rows, centers)

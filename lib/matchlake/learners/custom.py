@@ -1,4 +1,4 @@
-"""A Python function of the user that returns a head, called in a process of its own."""
+"""Calls a Python function of the user, which returns a head, in a separate process."""
 
 from matchlake.formulas.heads import Head, Task
 from matchlake.learners.own_process import fit_in_own_process
@@ -15,8 +15,8 @@ def fit(
 ) -> Head:
     """Calls the function with (data, params, seed) and returns its head.
 
-    Raises InputError if the function cannot be imported, raises, returns no head, or takes longer
-    than `timeout_seconds`.
+    Raises InputError if the function cannot be imported, raises, does not return a head, or takes
+    longer than `timeout_seconds`.
     """
     del task, on_progress
     function = params.function

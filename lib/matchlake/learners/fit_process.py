@@ -1,4 +1,4 @@
-"""The process in which a function fits its model; started by `own_process`."""
+"""The process in which a function fits its model; `own_process` starts it."""
 
 import json
 import sys
@@ -15,9 +15,9 @@ from matchlake.learners.protocol import TrainingData
 
 
 def main() -> None:
-    """Calls the function of the request in the folder that the last argument names.
+    """Reads the request in the folder of the last argument, and calls its function.
 
-    It writes the head, or the error, into the folder.
+    `main` writes the head, or the error, into the folder.
     """
     folder = Path(sys.argv[-1])
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))

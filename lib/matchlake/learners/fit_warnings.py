@@ -1,8 +1,8 @@
 """Records the warnings of fits that run in several threads.
 
 `warnings.catch_warnings` changes the filters of the whole process, so two threads that use it at
-once mix up their warnings, or leave its filters behind. Here the first fit changes the filters, the
-last one puts them back, and each thread gets its own warnings.
+the same time mix up their warnings or filters. Here the first fit changes the filters, and the last
+fit restores them. Each thread gets its own warnings.
 """
 
 import threading
@@ -14,13 +14,13 @@ from typing import Any
 _lock = threading.Lock()
 _thread = threading.local()
 _open: "list[warnings.catch_warnings[Any]]" = []
-"""The one change of the filters, while fits run."""
+"""The saved filters, while fits run."""
 _running = 0
 
 
 @contextmanager
 def recorded_warnings() -> Iterator[list[str]]:
-    """The first lines of all warnings that this thread raises while the context lasts."""
+    """Yields a list that collects the first line of each warning of this thread."""
     global _running  # noqa: PLW0603 - the filters are global, too
     with _lock:
         _running += 1

@@ -25,8 +25,9 @@ class Forest:
     def add(self, nodes: dict[str, npt.NDArray[Any]], values: npt.ArrayLike, target: int) -> None:
         """Adds a tree whose root is its first node, and whose children follow their parents.
 
-        `nodes` has column (-1 for a leaf), threshold (infinity: every value that is not missing),
-        missing_left, left and right; `values` has (nodes, width) values, those of leaves in use.
+        `nodes` has column (-1 for a leaf), threshold, missing_left, left and right. The threshold
+        infinity sends all values left that are not missing. `values` has shape (nodes, width); only
+        the values of leaves are used.
         """
         leaf = nodes["column"] < 0
         position = np.cumsum(leaf) - 1 + self._leaves
@@ -56,10 +57,10 @@ class Forest:
 
 
 def without_rounding(thresholds: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Thresholds for doubles that decide as `thresholds` do for values rounded to float32.
+    """Returns thresholds for doubles, equivalent to `thresholds` for values rounded to float32.
 
     scikit-learn rounds features to float32 before its trees compare them. Rounding keeps the order,
-    so that the doubles which go left are those up to one number.
+    so all doubles up to a certain number go left. That number is the threshold.
     """
     below = thresholds.astype(np.float32)
     down = np.nextafter(below, np.float32(-np.inf))

@@ -1,4 +1,4 @@
-"""Rows in Spark that no model can learn from are refused before a fit, with what is wrong."""
+"""Checks in Spark before a fit: refuses rows that no model can learn from, with the reason."""
 
 import math
 
@@ -15,10 +15,10 @@ _SHOWN = 10
 
 
 def checked_classes(rows: TrainingFrame, task: Task) -> tuple[str, ...] | None:
-    """The classes in the order of their texts; None for numbers. At most two Spark jobs.
+    """Returns the classes in the order of their names; None for numbers. At most two Spark jobs.
 
-    Raises InputError for no rows, missing, infinite or constant labels, and more than MOST_CLASSES
-    classes. Raises it, too, for features with missing or infinite values.
+    Raises InputError if there are no rows, for missing, infinite or constant labels, and for more
+    than MOST_CLASSES classes. It also raises it for features with missing or infinite values.
     """
     label = F.col(quote_identifier(rows.label))
     columns = [F.col(quote_identifier(name)) for name in rows.columns]
@@ -37,7 +37,7 @@ def checked_classes(rows: TrainingFrame, task: Task) -> tuple[str, ...] | None:
     if wrong:
         more = f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
         raise InputError(
-            "The estimators of pyspark.ml take no missing and no infinite values, and these "
+            "The estimators of pyspark.ml do not accept missing or infinite values, but these "
             f"features have some: {', '.join(wrong[:_SHOWN])}{more}. Give them another "
             "handle_null, such as median, and scale or clip them."
         )
@@ -61,6 +61,6 @@ def _classes(rows: TrainingFrame) -> tuple[str, ...]:
         )
     if any(mark in each for each in found for mark in REFUSED_IN_LABELS):
         raise InputError(
-            "A label has the control character 0 or 1, which marks a missing label in exports."
+            "A label has the control character 0 or 1, which exports use to mark a missing label."
         )
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Networks of Keras on JAX as ONNX graphs: a function of the user, or a small dense network."""
+"""Fits networks of Keras on JAX, a user's or a small dense one, and exports them to ONNX."""
 
 import io
 import json
@@ -35,17 +35,17 @@ def fit(
     seed: int,
     on_progress: OnProgress | None = None,
 ) -> Head:
-    """Fits a network in a process of its own and returns its graph.
+    """Fits a network in a separate process and returns its graph.
 
     Raises ParameterError without Keras, JAX or the device, and InputError for rows that a network
-    cannot take and for a fit that fails.
+    cannot use, and for a fit that fails.
     """
     del on_progress  # the fit runs in another process
     return fit_network(data, params, task, seed, ("keras", "jax", "jax2onnx", "h5py"))
 
 
 def fit_here(data: TrainingData, given: dict[str, Any], seed: int) -> GraphHead:
-    """The same in this process; `given` has the parameters and the task."""
+    """Like `fit`, but in this process; `given` has the parameters and the task."""
     import jax  # noqa: PLC0415 - in an environment of its own
     import keras  # noqa: PLC0415
 
@@ -81,7 +81,7 @@ def _device(name: str) -> Any:
 
     has_cuda = jax.default_backend() == "gpu"
     if name == "cuda" and not has_cuda:
-        raise ParameterError("device is cuda, and JAX finds no CUDA device. Use auto or cpu.")
+        raise ParameterError("device is cuda, but JAX finds no CUDA device. Use auto or cpu.")
     return jax.devices("gpu" if has_cuda and name != "cpu" else "cpu")[0]
 
 
@@ -97,7 +97,7 @@ def _onnx(network: Any, columns: int) -> Any:
 
 
 def _source(network: Any) -> Folder:
-    """The file model.keras; its bits do not depend on the time."""
+    """Returns the file model.keras; its bits do not depend on the time."""
     with tempfile.TemporaryDirectory(prefix="matchlake-keras-") as place:
         path = Path(place) / KERAS_FILE
         network.save(path)
@@ -115,7 +115,7 @@ def _source(network: Any) -> Folder:
 
 
 def _fit_dense(rows: NetworkRows, params: KerasParams) -> Any:
-    """The dense network of the epoch with the smallest loss of the held-out rows."""
+    """Fits a dense network; returns the epoch with the smallest loss of the held-out rows."""
     import keras  # noqa: PLC0415
 
     network = _dense(rows, params)

@@ -1,4 +1,4 @@
-"""k-means and sweeps of it: every k, init and start at once, in one pass per iteration."""
+"""k-means and sweeps: fits every k, init and start together, in one pass per iteration."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -64,15 +64,15 @@ class Clusters:
 
 @dataclass(frozen=True)
 class ClusterSweep:
-    """The clusterings of a sweep, in the order of k, init and start."""
+    """The clusterings of a sweep, ordered by k, init and start."""
 
     clusterings: tuple[Clusters, ...]
     metric: str
-    """The measure that chooses the best."""
+    """The measure that decides which clustering is the best."""
 
     @cached_property
     def best(self) -> Clusters:
-        """The best clustering; of equal ones the first."""
+        """Returns the best clustering, the first if several are equal."""
         sign = 1.0 if self.metric in _SMALLER_IS_BETTER else -1.0
         values = [sign * getattr(each.measures, self.metric) for each in self.clusterings]
         ordered = np.where(np.isnan(values), np.inf, values)
@@ -111,7 +111,7 @@ def fit_clusters(
 ) -> ClusterSweep:
     """Fits the clusterings of `params` to rows in memory.
 
-    Raises InputError for missing, infinite or huge values, and for a k above the number of distinct
+    Raises InputError for missing, infinite or huge values, and if k exceeds the number of distinct
     rows.
     """
     check_features(data, "kmeans", missing=False, largest=LARGEST)
@@ -132,9 +132,9 @@ def sweep_clusters(
     Args:
         rows: A Spark frame, which stays distributed, or any table in memory.
         columns: The numeric columns.
-        params: One k, or a sweep.
+        params: One k, or a sweep over several.
         keys: For a Spark frame: the columns that identify a row. They decide which rows are drawn
-            as first centres. Without keys equal rows count as one in these draws.
+            as first centres. Without keys, equal rows count once.
         seed: The same seed gives the same centres for any number of partitions.
         checkpoint: Keeps the packed rows of a Spark frame; default `localCheckpoint()`.
 
@@ -146,8 +146,8 @@ def sweep_clusters(
         InputError: There are no rows, values are missing or infinite, or k is above the number of
             distinct rows.
 
-    Spark jobs: two to pack the rows, up to five to choose centres, and two at the end. An iteration
-    is one job for all clusterings together, and one more if a cluster is empty.
+    Spark jobs: two to pack the rows, up to five to choose centres, and two at the end. Each
+    iteration is one job for all clusterings, and one more job if a cluster is empty.
     """
     if not is_spark(rows):
         rows = to_arrow_table(rows, "rows")
@@ -161,7 +161,7 @@ def sweep_clusters(
         return _fit(packed, tuple(columns), params, seed)
     if not len(rows):
         raise InputError("There are no rows to cluster. Check the table.")
-    # Whole numbers above 2^53 are rounded, as Spark does.
+    # Integers above 2^53 are rounded, as in Spark.
     doubles = [rows[name].cast("double", safe=False) for name in columns]
     matrix = np.column_stack([each.to_numpy(zero_copy_only=False) for each in doubles])
     return fit_clusters(TrainingData(matrix, tuple(columns)), params, seed)
@@ -171,7 +171,7 @@ def _require_numbers(types: Mapping[str, str], columns: Sequence[str]) -> None:
     for name in columns:
         if types[name].partition("(")[0] not in _NUMBERS:
             raise SchemaError(
-                f"Column {name} is {types[name]}, and k-means needs numbers. Encode it first."
+                f"Column {name} is {types[name]}, but k-means needs numbers. Encode it first."
             )
 
 
@@ -219,7 +219,7 @@ def _choices(params: KmeansParams) -> list[tuple[int, str, int]]:
 
 
 def _possible(chosen: list[tuple[int, str, int]], found: Candidates) -> list[tuple[int, str, int]]:
-    """The choices with enough distinct rows; raises InputError if there are none."""
+    """Returns the choices with enough distinct rows; raises InputError if there are none."""
     possible = [each for each in chosen if each[0] <= found.distinct]
     if not possible:
         raise InputError(

@@ -18,7 +18,7 @@ OBJECTIVES = {
     "fair": "identity", "quantile": "identity", "mape": "identity", "poisson": "exp",
     "gamma": "exp", "tweedie": "exp", "binary": "logit", "multiclass": "softmax",
 }  # fmt: skip
-"""The objectives, and the link of each."""
+"""The supported objectives and their links."""
 PARAMETERS = frozenset(
     """
     objective learning_rate num_leaves max_depth min_data_in_leaf min_sum_hessian_in_leaf
@@ -29,7 +29,7 @@ PARAMETERS = frozenset(
     boost_from_average use_missing bagging_seed data_sample_strategy feature_fraction_seed
     """.split()  # noqa: SIM905 - one name per line would be a page
 )
-"""The parameters whose models a head can hold, by their full names."""
+"""The parameters whose models a head can represent, by their full names."""
 LIBRARY = Library("LightGBM", OBJECTIVES, PARAMETERS, "boosting", ("gbdt", "dart", "goss"))
 
 
@@ -42,8 +42,8 @@ def fit(
 ) -> TreesHead:
     """Fits a booster and returns its trees.
 
-    Raises ParameterError for a parameter or an objective without a head, InputError for rows that
-    LightGBM refuses.
+    Raises ParameterError for a parameter or an objective that a head cannot represent. Raises
+    InputError for rows that LightGBM refuses.
     """
     import lightgbm  # noqa: PLC0415 - the extra `models`
 
@@ -63,7 +63,7 @@ def fit(
 
 
 def _names(data: TrainingData) -> list[str]:
-    """LightGBM refuses some characters in names; positions have none."""
+    """Returns names made of positions, because LightGBM refuses some characters."""
     return [f"c{i}" for i in range(len(data.columns))]
 
 
@@ -74,7 +74,7 @@ def _reporting(on_progress: OnProgress) -> Any:
 def booster_head(
     booster: Any, columns: tuple[str, ...], labels: tuple[str, ...] | None
 ) -> TreesHead:
-    """The trees of a booster; what its first tree starts from lies in the leaves."""
+    """Returns the trees of a booster; the leaves of the first tree include the initial score."""
     dump = booster.dump_model()
     count = dump["num_tree_per_iteration"]
     forest = Forest(columns, labels)
@@ -114,10 +114,12 @@ def _flat(root: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], list[float
 
 
 def _split(node: dict[str, Any]) -> tuple[int, float, bool]:
-    """The column, the threshold, and whether a missing value goes left."""
+    """Returns the column, the threshold, and whether a missing value goes left."""
     if node["decision_type"] != "<=" or node["missing_type"] == "Zero":
-        raise InputError("LightGBM made a split by categories, or one that takes zero as missing.")
+        raise InputError(
+            "LightGBM made a categorical split, or a split that treats zero as missing."
+        )
     threshold = float(node["threshold"])
-    # Without missing values at fit LightGBM takes one as zero.
+    # If the training data had no missing values, LightGBM treats NaN as 0.
     goes_left = node["default_left"] if node["missing_type"] == "NaN" else threshold >= 0
     return int(node["split_feature"]), threshold, bool(goes_left)

@@ -1,4 +1,4 @@
-"""Lloyd's algorithm for many clusterings at once: one pass over the rows per iteration for all."""
+"""Lloyd's algorithm for many clusterings together: one pass over the rows per iteration."""
 
 import logging
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass
 class Clustering:
-    """One clustering of a sweep while it is fitted; centres are scaled."""
+    """One clustering of a sweep during the fit; its centres are scaled."""
 
     name: str
     centers: Doubles
@@ -64,7 +64,7 @@ def run_lloyd(
 
 
 def _moved(rows: ClusterRows, active: Sequence[Clustering]) -> list[Doubles]:
-    """The centres after one iteration; empty clusters get the rows farthest from their centres."""
+    """Returns the centres after an iteration; empty clusters get the farthest rows."""
     counts, sums = _sums(rows, active)
     empty = [i for i, count in enumerate(counts) if (count == 0).any()]
     if empty:
@@ -81,7 +81,7 @@ def _means(rows: ClusterRows, clusterings: Sequence[Clustering]) -> list[Doubles
 def _divided(
     sums: Sequence[Doubles], counts: Sequence[Doubles], clusterings: Sequence[Clustering]
 ) -> list[Doubles]:
-    """The means of the clusters; one without rows keeps its centre."""
+    """Returns the means of the clusters; a cluster without rows keeps its centre."""
     return [
         np.where(count[:, None] > 0, total / np.maximum(count, 1)[:, None], each.centers)
         for total, count, each in zip(sums, counts, clusterings, strict=True)
@@ -112,7 +112,7 @@ def _reseed(
         for key, row, place, cluster in zip(
             keys, far, places, np.flatnonzero(counts[i] == 0), strict=False
         ):
-            if not key:  # Every other row lies on its centre.
+            if not key:  # all remaining rows lie on their centres
                 break
             counts[i][place] -= 1
             sums[i][place] -= row

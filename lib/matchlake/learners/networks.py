@@ -1,4 +1,4 @@
-"""What trainers of networks share: their rows in 32 bits, and the way from ONNX to a head."""
+"""Shared code of network trainers: rows in 32 bits, and heads from ONNX models."""
 
 import base64
 from collections.abc import Callable
@@ -19,27 +19,28 @@ from matchlake.learners.protocol import TrainingData, class_codes
 Singles = npt.NDArray[np.float32]
 
 TOLERANCE = 1e-5
-"""How far the graph may be from the framework, relative to the larger of the score and 1."""
+"""The maximum difference between graph and framework, relative to the larger of the score and 1."""
 _SAMPLE = 1_000
 _FEWEST_ROWS = 4
 
 
 class NetworkRows(NamedTuple):
-    """The rows of a training in 32 bits, in two parts."""
+    """The rows of a training in 32 bits: a training part and a validation part."""
 
     matrix: Singles
     target: npt.NDArray[Any]
-    """Codes of classes, int64; or numbers in 32 bits, standardized."""
+    """Class codes as int64, or standardized numbers in 32 bits."""
     held_out: Singles
-    """The rows that decide when to stop."""
+    """The validation rows, which decide when to stop."""
     held_out_target: npt.NDArray[Any]
     mean: Singles
-    """Of each column."""
+    """The mean of each column."""
     scale: Singles
     """The standard deviation of each column; 1 for a constant."""
     label_mean: float
     label_scale: float
-    """Of numbers: a prediction is `label_mean + label_scale * output`. Of classes 0 and 1."""
+    """A numeric prediction is `label_mean + label_scale * output`. For classes the mean is 0 and
+    the scale 1."""
     outputs: int
     """The number of scores: 1 for numbers and two classes, else one per class."""
 
@@ -47,10 +48,10 @@ class NetworkRows(NamedTuple):
 def fit_network(
     data: TrainingData, params: NetworkParams, task: Task, seed: int, packages: tuple[str, ...]
 ) -> Head:
-    """Fits a network in a process of its own, by the function `fit_here` of the trainer's module.
+    """Fits a network in a separate process, by `fit_here` of the trainer's module.
 
     Raises ParameterError if one of the `packages` is not installed, and InputError for rows that a
-    network cannot take and for a fit that fails.
+    network cannot use, and for a fit that fails.
     """
     kind = params.model_dump()["kind"]
     missing = [name for name in packages if find_spec(name) is None]
@@ -69,7 +70,7 @@ def fit_network(
 
 
 def network_rows(data: TrainingData, task: str, params: NetworkParams, seed: int) -> NetworkRows:
-    """The rows of a dense network; the seed decides on the parts."""
+    """Returns the rows of a dense network; the seed decides how they are split."""
     matrix, label = data.matrix.astype(np.float32), np.asarray(data.label)
     scale = data.matrix.std(axis=0)
     label_mean, label_scale, outputs = 0.0, 1.0, 1
@@ -92,7 +93,7 @@ def network_rows(data: TrainingData, task: str, params: NetworkParams, seed: int
 
 
 def user_network(data: TrainingData, params: NetworkParams, task: str, seed: int, on: Any) -> Any:
-    """The network that the user's function returns; labels of classes are codes there."""
+    """Returns the network of the user's function, which gets classes as codes."""
     module, _, name = (params.function or "").partition(":")
     label = np.asarray(data.label)
     coded = class_codes(label)[0] if task == "classification" else label.astype(np.float64)
@@ -107,9 +108,9 @@ def graph_head(
     score: Callable[[Singles], npt.NDArray[Any]],
     source: Folder | None = None,
 ) -> GraphHead:
-    """The head of an ONNX model, whose scores are compared with those of `score`.
+    """Returns the head of an ONNX model, after comparing its scores with those of `score`.
 
-    Raises InputError for another number of scores, and if the graph is off by more than TOLERANCE.
+    Raises InputError if the number of scores is wrong, or the scores differ by more than TOLERANCE.
     """
     sample = data.matrix[:_SAMPLE]
     expected = np.asarray(score(sample.astype(np.float32)), np.float64).reshape(len(sample), -1)
@@ -138,13 +139,14 @@ def graph_head(
     apart = np.abs(head.scores(sample) - expected) / np.maximum(1.0, np.abs(expected))
     if apart.max() > TOLERANCE:
         raise InputError(
-            f"The ONNX graph of the network is off by {apart.max():.3g}; {TOLERANCE:g} is allowed."
+            f"The scores of the ONNX graph differ from the network by {apart.max():.3g}; "
+            f"{TOLERANCE:g} is allowed."
         )
     return head
 
 
 def _plain(graph: Any) -> bytes:
-    """The model without texts of its exporter, which name places of the machine."""
+    """Returns the model without the exporter's notes, which contain paths of this machine."""
     graph.doc_string = graph.producer_name = graph.producer_version = ""
     del graph.metadata_props[:]
     inner = graph.graph
@@ -156,7 +158,7 @@ def _plain(graph: Any) -> bytes:
 
 
 def best_epoch(losses: list[float], patience: int) -> tuple[bool, bool]:
-    """Whether the last epoch is the best one, and whether the fit ends now.
+    """Returns whether the last epoch is the best, and whether the fit ends now.
 
     Raises InputError for a loss that is not a number.
     """

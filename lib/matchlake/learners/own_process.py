@@ -1,7 +1,7 @@
-"""Calls a function that fits a model in a process of its own.
+"""Calls a function that fits a model, in a separate process.
 
-The process ends with the function, so that one that hangs, exits or crashes is an error of this
-model alone. A framework's threads and memory end with it, too.
+The process ends with the function. So a function that hangs, exits or crashes fails only this
+model. The end of the process also frees the framework's threads and memory.
 """
 
 import json
@@ -31,10 +31,10 @@ _PROGRAM = (
 def fit_in_own_process(
     function: str, given: tuple[TrainingData, dict[str, Any], int], seconds: float, name: str = ""
 ) -> Head:
-    """The head that `function`, as module:name, returns for (data, params, seed).
+    """Returns the head that `function`, as module:name, returns for (data, params, seed).
 
-    Errors call the function by `name`. Raises InputError if it cannot be imported, raises, returns
-    no head, or takes longer than `seconds`.
+    Errors use `name` for the function. Raises InputError if the function cannot be imported,
+    raises, does not return a head, or takes longer than `seconds`.
     """
     name = name or function
     with tempfile.TemporaryDirectory(prefix="matchlake-fit-") as place:

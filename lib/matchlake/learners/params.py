@@ -1,4 +1,4 @@
-"""What a user chooses of a learner; imports neither Spark nor a library of models."""
+"""The parameters of learners; imports neither Spark nor a modelling library."""
 
 from typing import Annotated, Any, Literal, Self
 
@@ -17,7 +17,7 @@ class SklearnParams(Params):
     estimator: str
     """The name of the estimator's class, such as HistGradientBoostingClassifier."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Parameters of its constructor. The job's seed is its random_state unless given here."""
+    """Parameters of its constructor. The job's seed is the random_state unless given here."""
 
 
 class LightgbmParams(Params):
@@ -41,13 +41,16 @@ class XgboostParams(Params):
 
 
 class SparkParams(Params):
-    """An estimator of pyspark.ml, fitted on the cluster: for more rows than one process takes."""
+    """An estimator of pyspark.ml, fitted on the cluster.
+
+    For data that does not fit in one process.
+    """
 
     kind: Literal["spark"] = "spark"
     estimator: str
     """The name of the estimator's class, such as GBTRegressor."""
     params: dict[str, Any] = Field(default_factory=dict)
-    """Its parameters. The job's seed is its seed unless given here."""
+    """Its parameters. The job's seed is the estimator's seed unless given here."""
 
 
 class CustomParams(Params):
@@ -57,9 +60,9 @@ class CustomParams(Params):
     function: str = Field(pattern=_FUNCTION)
     """The function as module:function. It takes (data, params, seed) and returns a head."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
-    """What the function gets as its params: values of JSON."""
+    """JSON values that are passed to the function as `params`."""
     timeout_seconds: float = Field(3600.0, gt=0)
-    """The function is stopped after this time."""
+    """The time limit in seconds, after which the function is stopped."""
 
 
 class RParams(Params):
@@ -69,21 +72,21 @@ class RParams(Params):
     script: str = Field(min_length=1)
     """The path of the script where the job runs."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
-    """What the script finds as params in request.json: values of JSON."""
+    """JSON values that the script finds as `params` in request.json."""
     program: str = Field("Rscript", min_length=1)
-    """The program that runs it."""
+    """The program that runs the script."""
     timeout_seconds: float = Field(3600.0, gt=0)
-    """The script is stopped after this time."""
+    """The time limit in seconds, after which the script is stopped."""
 
 
 class SarimaxParams(Params):
-    """A seasonal ARIMA of each series, by statsmodels; many series at once."""
+    """A seasonal ARIMA model per series, by statsmodels; fits many series in parallel."""
 
     kind: Literal["sarimax"] = "sarimax"
     order: tuple[Order, Order, Order] = (1, 1, 1)
     """The numbers of autoregressive terms, of differences, and of moving averages."""
     seasonal_order: tuple[Order, Order, Order] = (0, 0, 0)
-    """The same for whole seasons."""
+    """The seasonal order: the same numbers, counted in seasons."""
     season: int = Field(0, ge=0)
     """The periods of a season, such as 12 for months; 0: no season."""
     trend: Literal["n", "c", "t", "ct"] = "n"
@@ -93,23 +96,23 @@ class SarimaxParams(Params):
     horizon: int = Field(12, ge=1, le=10_000)
     """The periods to forecast after the last known one."""
     exogenous: tuple[str, ...] = ()
-    """Columns that help to predict. Rows without a label give their future values."""
+    """Exogenous columns. Rows without a label give their future values."""
     confidence: float = Field(0.95, gt=0, lt=1)
-    """The share of values that lie between `low` and `high`, if the model holds."""
+    """The expected share of values between `low` and `high`."""
     max_iterations: int = Field(50, ge=1)
-    """The most steps of a fit."""
+    """The maximum number of iterations of a fit."""
 
     @model_validator(mode="after")
     def _check_season(self) -> Self:
         if any(self.seasonal_order) != (self.season > 1):
             raise ValueError("seasonal_order and season go together: set both, or none of them")
         if not any((*self.order, *self.seasonal_order)) and not self.exogenous:
-            raise ValueError("the model has no terms: set order, or exogenous columns")
+            raise ValueError("the model has no terms: set order or exogenous columns")
         return self
 
     @property
     def least_periods(self) -> int:
-        """The known periods that a fit needs: more than its parameters and its longest lag."""
+        """The minimum number of known periods: more than the parameters and the longest lag."""
         (p, d, q), (sp, sd, sq) = self.order, self.seasonal_order
         lost = d + sd * self.season
         terms = p + q + sp + sq + len(self.exogenous) + len(self.trend.strip("n"))
@@ -117,33 +120,34 @@ class SarimaxParams(Params):
 
 
 class NetworkParams(Params):
-    """A network: a function of the user makes and fits it, or it is a small dense one."""
+    """A neural network: made and fitted by a function of the user, or a small dense network."""
 
     function: str | None = Field(None, pattern=_FUNCTION)
     """The function as module:function, which takes (data, params, seed, device) and returns a
     fitted network. Null: a dense network of the following parameters."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
-    """What the function gets as its params: values of JSON."""
+    """JSON values that are passed to the function as `params`."""
     hidden: tuple[Annotated[int, Field(ge=1, le=100_000)], ...] = (64, 32)
-    """The width of each hidden layer; empty: a linear model."""
+    """The width of each hidden layer; an empty list is a linear model."""
     activation: Literal["relu", "tanh", "gelu", "silu"] = "relu"
     """The activation of the hidden layers."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """The share of hidden values that a step of training leaves out."""
+    """The dropout rate of the hidden layers."""
     epochs: int = Field(50, ge=1)
-    """The most passes over the rows."""
+    """The maximum number of epochs."""
     batch_rows: int = Field(256, ge=1)
-    """Rows per step."""
+    """The batch size."""
     learning_rate: float = Field(1e-3, gt=0)
-    """The step size of Adam."""
+    """The learning rate of Adam."""
     weight_decay: float = Field(0.0, ge=0)
-    """The decay of weights per step, relative to the step size."""
+    """The weight decay per step, relative to the learning rate."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
-    """The share of the rows that decides when to stop, and which epoch is the best."""
+    """The share of the rows for validation, which decides when to stop and which epoch is the
+    best."""
     patience: int = Field(5, ge=1)
-    """The fit ends after so many epochs without a smaller loss of the validation rows."""
+    """The fit ends after this number of epochs without a smaller validation loss."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the fit runs; auto: cuda, if there is a device."""
+    """Where the fit runs; auto: cuda if a CUDA device is available, else cpu."""
     timeout_seconds: float = Field(3600.0, gt=0)
     """The fit is stopped after this time."""
 
@@ -155,7 +159,7 @@ class TorchParams(NetworkParams):
 
 
 class KerasParams(NetworkParams):
-    """A network of Keras on JAX, exported to ONNX; exports in Keras' own formats are possible."""
+    """A network of Keras on JAX, exported to ONNX; can also be exported in Keras' own formats."""
 
     kind: Literal["keras"] = "keras"
 
@@ -183,23 +187,25 @@ class ClusterRange(Params):
 
 
 class ClusterSweepParams(Params):
-    """Several k-means clusterings at once, of which the best one is kept."""
+    """Several k-means clusterings, fitted together; the best one is kept."""
 
     k: tuple[Clusters, ...] | ClusterRange = Field(
         ClusterRange(low=2, high=10), union_mode="left_to_right"
     )
     """The numbers of clusters: a list, or `{low, high, step}`."""
     inits: tuple[ClusterInit, ...] = Field(("k-means++",), min_length=1)
-    """How the first centres are chosen; each one is tried."""
+    """The ways to choose the first centres; all are tried."""
     starts: int = Field(1, ge=1, le=1000)
-    """Starts with other random numbers for each k and init."""
+    """The number of random starts for each k and init."""
     metric: Literal["silhouette", "davies_bouldin", "calinski_harabasz"] = "silhouette"
     """The measure that chooses the best clustering."""
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:
         if not self.numbers() or 1 in self.numbers():
-            raise ValueError("k: a sweep needs numbers of 2 or more; one cluster has no silhouette")
+            raise ValueError(
+                "k: a sweep needs numbers of at least 2; one cluster has no silhouette"
+            )
         return self
 
     def numbers(self) -> tuple[int, ...]:
@@ -209,7 +215,7 @@ class ClusterSweepParams(Params):
 
 
 class KmeansParams(Params):
-    """k-means by Lloyd's algorithm; with `sweep` many at once, in one pass per iteration."""
+    """k-means by Lloyd's algorithm; `sweep` fits many clusterings in one pass per iteration."""
 
     kind: Literal["kmeans"] = "kmeans"
     k: Clusters | None = None
@@ -218,14 +224,14 @@ class KmeansParams(Params):
     """How the first centres are chosen: `k-means++` on candidates of k-means||, or `random`
     rows."""
     starts: int = Field(1, ge=1, le=1000)
-    """Starts with other random numbers; the smallest inertia wins."""
+    """The number of random starts; the start with the smallest inertia wins."""
     max_iterations: int = Field(300, ge=1, le=100_000)
-    """A clustering stops after so many iterations."""
+    """The maximum number of iterations."""
     tolerance: float = Field(1e-4, ge=0)
-    """Centres have converged if the sum of their squared movements is at most this part of the
-    mean variance of the columns, as in scikit-learn."""
+    """The tolerance: centres have converged if the sum of their squared movements is at most this
+    fraction of the mean variance of the columns, as in scikit-learn."""
     sweep: ClusterSweepParams | None = None
-    """Tries several k, inits and starts, and keeps the best; it has these keys itself."""
+    """Tries several k, inits and starts, and keeps the best clustering; replaces the keys above."""
 
     @model_validator(mode="after")
     def _check_sweep(self) -> Self:
@@ -257,34 +263,34 @@ Ratio = Annotated[float, Field(gt=0, le=1)]
 
 
 class SyntheticRowsParams(Params):
-    """Synthetic rows of rare classes, in the training part only."""
+    """Parameters of synthetic rows of rare classes, which are added to the training part only."""
 
     ratio: Ratio | dict[str, Ratio] = 1.0
-    """The rows of a class, divided by those of the largest class, at least. One number for all
-    classes, or one per class; the other classes stay as they are."""
+    """The minimum size of a class, relative to the largest class: one number for all classes, or
+    one per class. Classes without a number stay as they are."""
     neighbors: int = Field(5, ge=1, le=1000)
-    """The neighbours of a row, one of which is drawn."""
+    """The number of nearest neighbours from which one is drawn."""
 
 
 class SmoteParams(SyntheticRowsParams):
-    """Synthetic rows beside all rows of a rare class."""
+    """SMOTE: synthetic rows near all rows of a rare class."""
 
     kind: Literal["smote"] = "smote"
 
 
 class BorderlineSmoteParams(SyntheticRowsParams):
-    """Synthetic rows beside the rows of a rare class that are in danger.
+    """Borderline-SMOTE: synthetic rows near the rows of a rare class that are in danger.
 
-    Half of their nearest rows or more, but not all, are of other classes.
+    A row is in danger if at least half of its nearest rows, but not all, are of other classes.
     """
 
     kind: Literal["borderline_smote"] = "borderline_smote"
     danger_neighbors: int = Field(10, ge=1, le=1000)
-    """The nearest rows of all classes that decide whether a row is in danger."""
+    """The number of nearest rows, of all classes, that decide whether a row is in danger."""
 
 
 class AdasynParams(SyntheticRowsParams):
-    """More synthetic rows beside rows whose nearest rows are of other classes.
+    """ADASYN: more synthetic rows near rows whose nearest rows are of other classes.
 
     The number per row is rounded, so a class may miss its ratio by some rows.
     """
@@ -298,7 +304,7 @@ class ClassWeightsParams(Params):
     kind: Literal["class_weights"] = "class_weights"
     weights: Literal["balanced"] | dict[str, Annotated[float, Field(gt=0)]] = "balanced"
     """`balanced`: rows / (classes * rows of the class), as in scikit-learn. Or one weight per
-    class; classes without one have the weight 1."""
+    class; classes without a weight have the weight 1."""
 
 
 SyntheticRows = SmoteParams | BorderlineSmoteParams | AdasynParams
@@ -308,9 +314,9 @@ BalanceParams = Annotated[SyntheticRows | ClassWeightsParams, Field(discriminato
 
 
 class ThresholdParams(Params):
-    """The probability above which the second of two classes is predicted, chosen by folds."""
+    """A decision threshold for two classes, chosen by cross-validation."""
 
     metric: Literal["f1", "balanced_accuracy", "accuracy"] = "f1"
-    """What the threshold makes largest; f1 is that of the second class."""
+    """The metric that the threshold maximizes; f1 is the F1 score of the second class."""
     folds: int = Field(5, ge=2, le=50)
-    """Fits on parts of the training rows; each row is scored by a fit that has not seen it."""
+    """The number of folds; each training row is scored by a fit without its fold."""

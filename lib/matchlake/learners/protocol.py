@@ -1,4 +1,4 @@
-"""What a learner takes and gives: a matrix, its labels, and a head."""
+"""The interface of learners: training data in, a head out."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Matrix = npt.NDArray[np.float64]
 OnProgress = Callable[[str, float], None]
-"""Takes the name of a step or a measure, and its value."""
+"""Reports the name of a step or a measure, and its value."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class TrainingData:
     columns: tuple[str, ...]
     """The names of the feature columns."""
     label: npt.NDArray[Any] | None = None
-    """One label per row: a number, or for classes a text, a whole number or a boolean."""
+    """One label per row: a number; for classes a string, an integer or a boolean."""
     weights: npt.NDArray[np.float64] | None = None
-    """The weight of each row; None: all weigh the same."""
+    """The weight of each row; None: all rows have equal weight."""
 
     def __post_init__(self) -> None:
         shape = self.matrix.shape
@@ -50,10 +50,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TrainingFrame:
-    """The rows of a training that stay in Spark, for learners that fit on a cluster."""
+    """Training rows that stay in Spark, for learners that fit on a cluster."""
 
     frame: "DataFrame"
-    """The feature columns as doubles, and the label: a text for classes, a double for numbers."""
+    """The feature columns as doubles, and the label: a string for classes, a double for numbers."""
     columns: tuple[str, ...]
     """The names of the feature columns."""
     label: str
@@ -73,7 +73,7 @@ class Trainer(Protocol):
         seed: int,
         on_progress: OnProgress | None,
     ) -> Head:
-        """The head; raises InputError for data or parameters that the model cannot take."""
+        """Fits and returns the head; raises InputError for data that the model cannot use."""
 
 
 class ClusterTrainer(Protocol):
@@ -87,11 +87,14 @@ class ClusterTrainer(Protocol):
         seed: int,
         labels: tuple[str, ...] | None,
     ) -> Head:
-        """The head; `labels` are the classes. Raises InputError as `Trainer` does."""
+        """Fits and returns the head.
+
+        `labels` are the classes. Raises InputError as `Trainer` does.
+        """
 
 
 def label_text(value: Any) -> str:
-    """A class label as text, as Spark writes it."""
+    """Returns a class label as a string, as Spark casts it."""
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     return str(value)
@@ -100,9 +103,9 @@ def label_text(value: Any) -> str:
 def targets_of(
     data: TrainingData, task: Task
 ) -> tuple[npt.NDArray[Any] | None, tuple[str, ...] | None]:
-    """What a library fits: numbers, or codes with the texts of their classes.
+    """Returns the targets of a fit: numbers and None, or class codes and the class names.
 
-    None and None for a clustering.
+    A clustering has neither: returns None and None.
     """
     if task == "clustering" or data.label is None:
         return None, None
@@ -112,6 +115,6 @@ def targets_of(
 
 
 def class_codes(label: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
-    """The code of each label, and the texts of the classes in the order of their codes."""
+    """Returns the code of each label, and the class names in the order of their codes."""
     values, codes = np.unique(label, return_inverse=True)
     return codes, tuple(label_text(value) for value in values)

@@ -1,4 +1,4 @@
-"""A script in R: it reads the rows as CSV and writes a head as JSON."""
+"""Runs a script in R, which reads the rows as CSV and writes a head as JSON."""
 
 import csv
 import json
@@ -20,7 +20,7 @@ from matchlake.params import first_problem
 ROWS_FILE, REQUEST_FILE, HEAD_FILE = "rows.csv", "request.json", "head.json"
 LABEL = "label"
 LARGEST_HEAD = 200_000_000
-"""The most bytes of a head as JSON."""
+"""The maximum size of a head as JSON, in bytes."""
 _HEAD: TypeAdapter[Head] = TypeAdapter(AnyHead)
 _LINES = 5
 
@@ -34,12 +34,12 @@ def fit(
 ) -> Head:
     """Runs `Rscript SCRIPT FOLDER` and returns the head of FOLDER/head.json.
 
-    FOLDER has rows.csv, with the columns x1, x2, ... and label. Its numbers have 17 digits, and NA
-    is a missing one. FOLDER/request.json has seed, task, params, labels (the classes, or null),
+    FOLDER has rows.csv, with the columns x1, x2, ... and label. Numbers have 17 digits, and NA
+    means missing. FOLDER/request.json has seed, task, params, labels (the classes, or null),
     columns (x1, x2, ...), and features (their names).
 
-    Raises ParameterError without R or the script, InputError for a script that fails,
-    takes too long, or writes no valid head.
+    Raises ParameterError if R or the script is missing. Raises InputError if the script fails,
+    takes too long, or does not write a valid head.
     """
     del on_progress
     program = shutil.which(params.program)
@@ -50,7 +50,7 @@ def fit(
         )
     if not Path(params.script).is_file():
         raise ParameterError(
-            f"script is {params.script}, and there is no such file where the job runs."
+            f"script is {params.script}, but this file does not exist where the job runs."
         )
     labels = class_codes(np.asarray(data.label))[1] if task == "classification" else None
     if "NA" in (labels or ()):
@@ -76,7 +76,7 @@ def _write(folder: Path, data: TrainingData, request: dict[str, Any]) -> None:
 
 
 def _cell(value: Any) -> str:
-    """A number that R reads as the same double, or the text of a class."""
+    """Returns a number with all its digits, or the name of a class."""
     if not isinstance(value, float):
         return label_text(value)
     if np.isnan(value):
@@ -106,7 +106,7 @@ def _run(command: list[str], params: RParams) -> None:
 
 def _head(path: Path, script: str, data: TrainingData) -> Head:
     if not path.is_file():
-        raise InputError(f"{script} ended, and wrote no {HEAD_FILE} into its folder.")
+        raise InputError(f"{script} ended without writing {HEAD_FILE} into its folder.")
     if path.stat().st_size > LARGEST_HEAD:
         raise InputError(f"{script} wrote a head of more than {LARGEST_HEAD} bytes.")
     try:

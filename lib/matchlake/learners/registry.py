@@ -1,4 +1,4 @@
-"""The registry of learners, and the one door through which they are called."""
+"""The registry of learners, and the functions that call them."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -35,10 +35,10 @@ class Learner:
     on_cluster: bool = False
     """Whether the rows stay in Spark: see `fit_on_cluster`."""
     takes_weights: bool = False
-    """Whether rows may have weights, as `balance: {kind: class_weights}` gives them."""
+    """Whether the learner supports row weights, as `balance: {kind: class_weights}` sets them."""
 
     def resolve(self) -> Any:
-        """The function, a `Trainer` or a `ClusterTrainer`; imports the learner's library."""
+        """Returns the `Trainer` or `ClusterTrainer`; imports the learner's library."""
         module, _, name = self.fit.partition(":")
         return getattr(import_module(f"matchlake.learners.{module}"), name)
 
@@ -71,7 +71,7 @@ LEARNERS: dict[str, Learner] = {
     ),
     "kmeans": Learner(
         KmeansParams, "kmeans:fit", ("clustering",),
-        "k-means, one or a sweep of many at once, as an exact head.",
+        "k-means, one clustering or a sweep of many, as an exact head.",
     ),
     "custom": Learner(
         CustomParams, "custom:fit", _ALL,
@@ -87,7 +87,9 @@ LEARNERS: dict[str, Learner] = {
 def learner_of(kind: str) -> Learner:
     """The learner of that kind; raises ParameterError with the known kinds."""
     if kind not in LEARNERS:
-        raise ParameterError(f"No trainer {kind!r}; there are {', '.join(LEARNERS)}.")
+        raise ParameterError(
+            f"There is no trainer {kind!r}; the trainers are {', '.join(LEARNERS)}."
+        )
     return LEARNERS[kind]
 
 
@@ -101,13 +103,15 @@ def fit_head(
     """Fits the model that `params` describe, and returns its head.
 
     Raises ParameterError for a parameter or a task that the learner does not have. Raises
-    InputError for rows that it cannot learn from, and for a head of other columns, labels or task.
+    InputError for rows from which it cannot learn, and for a head with other columns, labels or
+    task.
     """
     learner = _learner_for(params, task)
     if data.weights is not None and not learner.takes_weights:
         able = ", ".join(kind for kind, each in LEARNERS.items() if each.takes_weights)
         raise ParameterError(
-            f"Trainer {params.kind} takes no weights of rows. Choose `balance: {{kind: smote}}`, "
+            f"Trainer {params.kind} does not support row weights. Choose `balance: "
+            f"{{kind: smote}}`, "
             f"or one of the trainers {able}."
         )
     check_data(data, task)
@@ -131,7 +135,7 @@ def fit_on_cluster(
 
 
 def _learner_for(params: Any, task: Task) -> Learner:
-    """The learner; raises ParameterError if it has no such task."""
+    """Returns the learner; raises ParameterError if it does not have the task."""
     learner = learner_of(params.kind)
     if task not in learner.tasks:
         raise ParameterError(

@@ -1,7 +1,7 @@
 """A seasonal ARIMA of one series, by statsmodels.
 
-A series that cannot be fitted or forecast is a reason, not an error: of thousands some are short,
-constant, or have gaps.
+If a series cannot be fitted or forecast, the function returns the reason and does not raise. Among
+thousands of series, some are short, constant, or have gaps.
 """
 
 import warnings
@@ -23,9 +23,9 @@ class Series(NamedTuple):
 
     times: pd.DatetimeIndex
     values: Doubles
-    """NaN for a period that is not known yet; only after the last known one."""
+    """NaN for a future period, after the last known one."""
     exogenous: Doubles
-    """The values (periods, columns) that help to predict."""
+    """The exogenous values (periods, columns)."""
 
     @property
     def known(self) -> int:
@@ -35,14 +35,14 @@ class Series(NamedTuple):
 
 
 class SeriesFit(NamedTuple):
-    """What a fit learned of one series."""
+    """The result of the fit of one series."""
 
     parameters: tuple[float, ...] | None
-    """The parameters in the order of statsmodels; None with a reason."""
+    """The parameters in the order of statsmodels; None if there is a reason."""
     aic: float | None
     periods: int
     reason: str | None
-    """Why there is no model."""
+    """The reason why there is no model; None if there is a model."""
 
 
 class Forecast(NamedTuple):
@@ -55,7 +55,7 @@ class Forecast(NamedTuple):
 
 
 def read_series(frame: pd.DataFrame) -> Series:
-    """The series of a frame whose columns are the time, the value, and the exogenous ones."""
+    """Reads a frame with the columns time, value, and then the exogenous columns."""
     times = pd.DatetimeIndex(frame.iloc[:, 0])
     order = times.argsort(kind="stable")
     numbers = frame.iloc[order, 1:].to_numpy(np.float64, na_value=np.nan)
@@ -63,7 +63,7 @@ def read_series(frame: pd.DataFrame) -> Series:
 
 
 def reason_against(series: Series, params: SarimaxParams) -> str | None:
-    """Why a series cannot be fitted; None if it can be."""
+    """Returns why a series cannot be fitted; None if it can be fitted."""
     periods = series.known
     if periods < params.least_periods:
         return f"{periods} known periods; this model needs {params.least_periods} or more"
@@ -75,26 +75,26 @@ def reason_against(series: Series, params: SarimaxParams) -> str | None:
 def _reason_against_values(known: Doubles, exogenous: Doubles) -> str | None:
     gaps = int(np.isnan(known).sum())
     if gaps:
-        return f"{gaps} periods without a value before the last known one"
+        return f"{gaps} periods before the last known one have no value"
     if not (np.abs(known) < _LARGEST).all():
-        return f"values that are infinite or beyond {_LARGEST:g}"
+        return f"values are infinite or beyond {_LARGEST:g}"
     if (known == known[0]).all():
         return f"all {len(known)} values are equal"
     if not (np.abs(exogenous) < _LARGEST).all():
-        return "an exogenous column with a missing or infinite value"
+        return "an exogenous value is missing or infinite"
     return None
 
 
 def _reason_against_times(times: pd.DatetimeIndex, frequency: str) -> str | None:
     if times.hasnans:
-        return "a row without a time"
+        return "a row has no time"
     if times.has_duplicates:
-        return f"two rows of the time {times[times.duplicated()][0]}"
+        return f"two rows have the time {times[times.duplicated()][0]}"
     expected = pd.date_range(times[0], times[-1], freq=frequency)
     missing = expected.difference(times)
     if len(missing):
         more = f", and {len(missing) - 1} more gaps" if len(missing) > 1 else ""
-        return f"no row of the time {missing[0]}{more}"
+        return f"no row has the time {missing[0]}{more}"
     outside = times.difference(expected)
     if len(outside):
         return f"the time {outside[0]} does not fit the frequency {frequency}"
@@ -107,7 +107,8 @@ def check_frequency(params: SarimaxParams) -> None:
         pd.tseries.frequencies.to_offset(params.frequency)
     except ValueError:
         raise ParameterError(
-            f"frequency is {params.frequency!r}, which is no frequency of pandas. Choose one such "
+            f"frequency is {params.frequency!r}, which is not a frequency of pandas. Choose one "
+            "such "
             "as D, W-MON, MS or h."
         ) from None
 
@@ -120,21 +121,22 @@ def fit_series(series: Series, params: SarimaxParams) -> SeriesFit:
         return SeriesFit(None, None, periods, reason)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # thousands of series would fill the log
+            # the warnings of thousands of series would fill the log
+            warnings.simplefilter("ignore")
             found = _model(series, params).fit(disp=0, maxiter=params.max_iterations)
             parameters, aic = tuple(map(float, found.params)), float(found.aic)
     except (ValueError, np.linalg.LinAlgError) as error:
         reason = str(error).partition("\n")[0]
         return SeriesFit(None, None, periods, f"statsmodels cannot fit it: {reason}")
     if not np.isfinite([*parameters, aic]).all():
-        return SeriesFit(None, None, periods, "the fit did not find finite parameters")
+        return SeriesFit(None, None, periods, "the fit did not give finite parameters")
     return SeriesFit(parameters, aic, periods, None)
 
 
 def forecast_series(
     series: Series, params: SarimaxParams, parameters: tuple[float, ...]
 ) -> Forecast | str:
-    """The forecast of the next `horizon` periods by known parameters; a reason without one.
+    """Forecasts the next `horizon` periods from known parameters, or returns a reason.
 
     Nothing is fitted: the parameters may come from an earlier part of the series.
     """
@@ -146,7 +148,7 @@ def forecast_series(
     if params.exogenous and len(future) < params.horizon:
         return f"exogenous values of {len(future)} future periods, not of {params.horizon}"
     if not np.isfinite(future).all():
-        return "an exogenous column with a missing future value"
+        return "a future exogenous value is missing or infinite"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -157,14 +159,14 @@ def forecast_series(
     except (ValueError, np.linalg.LinAlgError) as error:
         return f"statsmodels cannot forecast it: {str(error).partition(chr(10))[0]}"
     if not np.isfinite(mean).all():
-        return "the forecast is not finite"
+        return "the forecast has infinite values or NaN"
     last = series.times[periods - 1]
     times = pd.date_range(last, periods=params.horizon + 1, freq=params.frequency)[1:]
     return Forecast(times, mean, limits[:, 0], limits[:, 1])
 
 
 def exogenous_parameters(params: SarimaxParams, parameters: tuple[float, ...]) -> Doubles:
-    """What one unit of each exogenous column adds to a forecast; they stand behind the trend."""
+    """Returns the coefficients of the exogenous columns, which follow those of the trend."""
     start = len(params.trend.strip("n"))
     return np.array(parameters[start : start + len(params.exogenous)])
 

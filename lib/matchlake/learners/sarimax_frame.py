@@ -1,4 +1,4 @@
-"""Seasonal ARIMAs of many series: each series is a group of rows, and groups run in parallel."""
+"""Seasonal ARIMA models of many series: each series is a group of rows, fitted in parallel."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -19,23 +19,23 @@ from matchlake.learners.sarimax import (
 from matchlake.schemas import quote_identifier
 
 Key = tuple[str | None, ...]
-"""The texts of the columns that name a series."""
+"""The values of the columns that identify a series, as strings."""
 
 
 class SeriesColumns(NamedTuple):
-    """Where the series are in a table."""
+    """The columns of a table that define its series."""
 
     series: tuple[str, ...]
-    """The columns that name a series; empty: the table is one series."""
+    """The columns that identify a series; empty: the table is one series."""
     time: str
     value: str
 
 
 def fit_sarimax(frame: DataFrame, columns: SeriesColumns, params: SarimaxParams) -> DataFrame:
-    """A row per series: its columns, `parameters`, `aic`, `periods`, and `reason`. Lazy.
+    """Returns one row per series: its columns, `parameters`, `aic`, `periods`, `reason`. Lazy.
 
-    `parameters` is null where `reason` says why there is no model. Rows after the last value of a
-    series do not count. Raises ParameterError for an unknown frequency.
+    If a series has no model, `parameters` is null and `reason` says why. Rows after the last value
+    of a series are ignored. Raises ParameterError for an unknown frequency.
     """
 
     def fit(series: Series, key: Key) -> dict[str, Any]:
@@ -59,15 +59,16 @@ def forecast_sarimax(
     parameters: Mapping[Key, tuple[float, ...]],
     reasons: Mapping[Key, str],
 ) -> DataFrame:
-    """A row per series and future period: time, `prediction`, `low`, `high`, and `reason`. Lazy.
+    """Returns one row per series and future period. Lazy.
 
-    A series without a forecast is one row with its `reason`, and without a time. `reasons` has it
-    for the series without parameters.
+    Columns: time, `prediction`, `low`, `high`, and `reason`. A series without a forecast has one
+    row with its `reason`, and without a time. `reasons` has the reasons of the series without
+    parameters.
     """
 
     def forecast(series: Series, key: Key) -> dict[str, Any]:
         known = parameters.get(key)
-        found: Forecast | str = reasons.get(key, "the model does not know this series")
+        found: Forecast | str = reasons.get(key, "the series is not in the model")
         if known is not None:
             found = forecast_series(series, params, known)
         if isinstance(found, str):
@@ -95,12 +96,12 @@ def _by_series(
     function: Callable[[Series, Key], dict[str, Any]],
     listed: str,
 ) -> DataFrame:
-    """The columns that `function` gives for each series, beside the columns of the series."""
+    """Returns the columns that `function` computes for each series, and those of the series."""
     check_frequency(params)
     read = [(name, "string") for name in columns.series]
     read += [(columns.time, "timestamp"), (columns.value, "double")]
     read += [(name, "double") for name in params.exogenous]
-    # Names by position: a column may be exogenous and name a series, too.
+    # Columns are renamed by position, because one column may be both exogenous and part of the key.
     selected = [
         F.col(quote_identifier(name)).cast(kind).alias(f"c{i}")
         for i, (name, kind) in enumerate(read)
@@ -115,7 +116,7 @@ def _by_series(
         time = rows.columns[0]
         if rows[time].dt.tz is not None:
             rows[time] = rows[time].dt.tz_convert("UTC").dt.tz_localize(None)
-        with threadpool_limits(1):  # Spark runs as many series at once as there are cores
+        with threadpool_limits(1):  # Spark already runs one series per core
             found = function(read_series(rows), key)
         count = len(next(iter(found.values())))
         named = {

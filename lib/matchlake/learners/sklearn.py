@@ -23,17 +23,17 @@ ToHead = Callable[[Any, TrainingData, tuple[str, ...] | None], Head]
 
 
 class Estimator(NamedTuple):
-    """An estimator that becomes an exact head."""
+    """An estimator that can be converted to an exact head."""
 
     module: str
     task: Task
     to_head: ToHead
     missing: bool = False
-    """Whether it takes missing values."""
+    """Whether it accepts missing values."""
     largest: float = np.finfo(np.float64).max
-    """The largest absolute value of a feature that it takes."""
+    """The largest absolute value of a feature that it accepts."""
     refused: tuple[str, ...] = ()
-    """Parameters whose models a head cannot hold."""
+    """Parameters whose models a head cannot represent."""
 
 
 def _both(name: str, module: str, to_head: ToHead, **more: Any) -> dict[str, Estimator]:
@@ -64,7 +64,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "KMeans": Estimator(_CLUSTER, "clustering", centroids_head),
     "MiniBatchKMeans": Estimator(_CLUSTER, "clustering", centroids_head),
 }  # fmt: skip
-"""The estimators by the name of their class. A new one is a line here."""
+"""The estimators by the name of their class. To add one, add a line here."""
 
 
 def fit(
@@ -76,8 +76,8 @@ def fit(
 ) -> Head:
     """Fits an estimator and returns its head.
 
-    Raises ParameterError for an estimator or a parameter that is not there, InputError for
-    features that the estimator cannot take.
+    Raises ParameterError for an unknown estimator or parameter, and InputError for features that
+    the estimator cannot use.
     """
     del on_progress  # an estimator reports nothing while it fits
     allowed = find_estimator(params.estimator, task)
@@ -94,9 +94,9 @@ def find_estimator(name: str, task: Task) -> Estimator:
         return ESTIMATORS[name]
     label = f"Estimators for {task}"
     if name in ESTIMATORS:
-        reason = f"{name} is for {ESTIMATORS[name].task}, and the task is {task}."
+        reason = f"{name} is for {ESTIMATORS[name].task}, but the task is {task}."
         raise ParameterError(f"{reason} {label}: {', '.join(names)}.")
-    raise ParameterError.unknown(f"No estimator {name!r}.", name, label, names)
+    raise ParameterError.unknown(f"There is no estimator {name!r}.", name, label, names)
 
 
 def make_estimator(params: SklearnParams, task: Task, seed: int) -> Any:

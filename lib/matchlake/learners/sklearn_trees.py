@@ -28,7 +28,7 @@ def forest_head(model: Any, data: TrainingData, labels: Labels) -> TreesHead:
 def boosting_head(model: Any, data: TrainingData, labels: Labels) -> TreesHead:
     """The sum of the trees of GradientBoosting, with their learning rate."""
     forest = Forest(data.columns, labels)
-    # An exponential loss has twice the score as its log odds; a power of two rounds nothing.
+    # With exponential loss the log odds are twice the score. A factor of two does not round.
     factor = 2.0 if model.loss == "exponential" else 1.0
     for stage in model.estimators_:
         for target, each in enumerate(stage):

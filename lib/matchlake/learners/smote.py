@@ -1,13 +1,14 @@
-"""SMOTE: synthetic rows of rare classes between a row and one of its nearest neighbours.
+"""SMOTE: makes synthetic rows of rare classes, between a row and one of its neighbours.
 
-Numbers are interpolated (Chawla et al. 2002). Categories are those of SMOTE-NC in the same paper.
-The new category, with all columns of its encoding, is that of most neighbours. In a distance, a
-difference of categories is the median standard deviation of the numeric columns. Random numbers
-depend on the seed, the class and the number of the synthetic row only.
+Numbers are interpolated (Chawla et al. 2002). Categories are treated as by SMOTE-NC in the same
+paper. A new category, with all columns of its encoding, is the most frequent one of the neighbours.
+In a distance, different categories count as the median standard deviation of the numeric columns.
+Random numbers depend on the seed, the class and the number of the synthetic row only.
 
-The kinds differ in the rows beside which they put synthetic ones. SMOTE draws among all rows of a
-class. Borderline-SMOTE draws among those in danger (Han et al. 2005). ADASYN gives each row a share
-of its own (He et al. 2008). Nearest rows of all classes decide, one class against the rest.
+The kinds differ in the rows near which they put synthetic rows. SMOTE draws from all rows of a
+class. Borderline-SMOTE draws from the rows in danger (Han et al. 2005). ADASYN computes the number
+of synthetic rows for each row (He et al. 2008). Both compare one class with the rest, among the
+nearest rows of all classes.
 """
 
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from matchlake.learners.params import AdasynParams, BorderlineSmoteParams, Synth
 from matchlake.learners.protocol import Matrix, TrainingData, label_text
 
 _STREAMS = 8
-"""Streams of random numbers per class."""
+"""The number of random streams per class."""
 _LARGEST = 1e150
 """The largest absolute value whose square is finite in a sum of squares."""
 _BASE, _NEIGHBOR, _STEP, _TIE = range(4)
@@ -42,7 +43,7 @@ class Slots:
 
     @classmethod
     def of(cls, columns: int, categories: Sequence[Sequence[int]]) -> "Slots":
-        """All columns outside the groups are numbers."""
+        """Groups the columns of `categories`; all other columns are numbers."""
         taken = {each for group in categories for each in group}
         numbers = tuple(each for each in range(columns) if each not in taken)
         return cls(numbers, tuple(tuple(group) for group in categories))
@@ -54,20 +55,20 @@ def smote(
     seed: int,
     categories: Sequence[Sequence[int]] = (),
 ) -> TrainingData:
-    """The rows and, behind them, the synthetic rows of each class that is too small.
+    """Returns the rows, followed by the synthetic rows of each class that is too small.
 
     Args:
         data: Rows with a label and without weights.
         params: The kind, neighbours, and the number of rows that a class should have.
         seed: The same seed and rows give the same synthetic rows.
         categories: For each category the columns of its encoding, such as those of a one-hot
-            encoding or a single column of codes. All other columns are numbers; a column of whole
-            numbers stays whole.
+            encoding or a single column of codes. All other columns are numbers; a column of
+            integers gets integers.
 
     Raises:
-        ParameterError: A ratio names a class that does not exist.
-        InputError: A value is missing, infinite or above 1e150, there is no numeric column, a
-            class has too few rows, or no row of a class has neighbours as the kind needs them.
+        ParameterError: A ratio names a class that does not exist. InputError: A value is missing,
+        infinite or above 1e150, there is no numeric column, a class has too few rows, or no row of
+        a class has suitable neighbours for the kind.
     """
     slots = Slots.of(data.matrix.shape[1], categories)
     _check(data, slots, _NAMES[params.kind])
@@ -93,7 +94,7 @@ def _bases(
     count: int,
     chosen: tuple[SyntheticRows, Slots, tuple[int, int]],
 ) -> Places:
-    """The row of a class, as a place in `own`, beside which each synthetic row is put."""
+    """Returns the base row of each synthetic row, as a position in `own`."""
     params, slots, key = chosen
     every = np.arange(len(own))
     if isinstance(params, AdasynParams):
@@ -104,49 +105,49 @@ def _bases(
 
 
 def in_danger(data: TrainingData, own: Places, k: int, slots: Slots) -> Places:
-    """The places in `own` with k / 2 of their k nearest rows or more, but not all, of others."""
+    """Returns the positions in `own` of the rows in danger."""
     if k >= data.rows:
         raise InputError(
-            f"danger_neighbors={k} needs {k + 1} rows, and there are {data.rows}. Choose "
+            f"danger_neighbors={k} needs {k + 1} rows, but there are {data.rows}. Choose "
             f"danger_neighbors at most {data.rows - 1}."
         )
     foreign = _foreign_neighbors(data, own, k, slots)
     found = np.flatnonzero((2 * foreign >= k) & (foreign < k))
     if not len(found):
         raise InputError(
-            f"Borderline-SMOTE: no row of the class {_name(data, own)} is in danger: of its {k} "
-            "nearest rows, half or more, but not all, must be of other classes. Choose other "
+            f"Borderline-SMOTE: no row of the class {_name(data, own)} is in danger: at least "
+            f"half of its {k} nearest rows, but not all, must be of other classes. Choose other "
             "danger_neighbors, or use balance: {kind: smote}."
         )
     return found
 
 
 def shares(data: TrainingData, own: Places, count: int, k: int, slots: Slots) -> Places:
-    """The number of synthetic rows for each row of a class: in all about `count`, rounded."""
+    """Returns the number of synthetic rows for each row of a class; the sum is about `count`."""
     foreign = _foreign_neighbors(data, own, k, slots)
     if not foreign.any():
         raise InputError(
-            f"ADASYN: no row of the class {_name(data, own)} has one of another class among its "
+            f"ADASYN: no row of the class {_name(data, own)} has a row of another class among its "
             f"{k} nearest rows. Choose more neighbors, or use balance: {{kind: smote}}."
         )
     found: Places = np.rint(foreign * count / foreign.sum()).astype(np.int64)
     if not found.any():
         raise InputError(
-            f"ADASYN: {count} rows for the class {_name(data, own)} are half a row or less for each"
-            f" of its {len(own)} rows. Choose a larger ratio, or use balance: {{kind: smote}}."
+            f"ADASYN: {count} rows for the class {_name(data, own)} are at most half a row for "
+            f"each of its {len(own)} rows. Choose a larger ratio, or use balance: {{kind: smote}}."
         )
     return found
 
 
 def drawn(places: Places, count: int, key: tuple[int, int]) -> Places:
-    """`count` of the places, with repetition; `key` is the seed and the number of the class."""
+    """Draws `count` positions with replacement; `key` has the seed and the class number."""
     chances = uniforms(np.arange(count, dtype=np.uint64), key[0], _STREAMS * key[1] + _BASE)
     at = np.minimum((chances * len(places)).astype(np.int64), len(places) - 1)
     return np.asarray(places[at])
 
 
 def _foreign_neighbors(data: TrainingData, own: Places, k: int, slots: Slots) -> Places:
-    """How many of the k nearest rows are of another class, for the rows `own` of one class."""
+    """Returns how many of the k nearest rows of each row in `own` are of another class."""
     numbers = np.ascontiguousarray(data.matrix[:, slots.numbers])
     label = np.asarray(data.label)
     neighbors = nearest_rows(numbers, k, _codes(data.matrix, slots), _penalty(numbers[own]), own)
@@ -160,9 +161,9 @@ def _name(data: TrainingData, own: Places) -> str:
 def synthetic_rows(
     rows: Matrix, base: Places, k: int, slots: Slots, key: tuple[int, int]
 ) -> Matrix:
-    """A synthetic row beside each row `base` of one class.
+    """Makes a synthetic row near each row `base` of one class.
 
-    `key` is the seed and the number of the class.
+    `key` has the seed and the class number.
     """
     numbers = np.ascontiguousarray(rows[:, slots.numbers])
     codes = _codes(rows, slots)
@@ -190,12 +191,12 @@ def synthetic_rows(
 
 
 def _penalty(numbers: Matrix) -> float:
-    """What a difference of categories adds to a squared distance."""
+    """Returns what two different categories add to a squared distance."""
     return float(np.median(numbers.std(axis=0))) ** 2
 
 
 def _codes(rows: Matrix, slots: Slots) -> Codes | None:
-    """A number for each category of each group of columns."""
+    """Returns a number for each category of each group of columns."""
     if not slots.categories:
         return None
     codes = [
@@ -208,11 +209,11 @@ def _codes(rows: Matrix, slots: Slots) -> Codes | None:
 
 
 def _voted(codes: npt.NDArray[np.int32], neighbors: Places, ties: Matrix) -> Places:
-    """For each row of neighbours one that has the category of most of them."""
+    """Returns, for each row of neighbours, one with the most frequent category."""
     found = codes[neighbors]
     votes = (found[:, :, None] == found[:, None, :]).sum(axis=2)
     is_best = votes == votes.max(axis=1, keepdims=True)
-    # Of equal categories one is drawn: its neighbours have equally many votes.
+    # If several categories are equally frequent, one is drawn.
     rank = np.cumsum(is_best, axis=1)
     chosen = np.minimum((ties * rank[:, -1]).astype(np.int64), rank[:, -1] - 1) + 1
     at = (rank == chosen[:, None]).argmax(axis=1)
@@ -220,14 +221,16 @@ def _voted(codes: npt.NDArray[np.int32], neighbors: Places, ties: Matrix) -> Pla
 
 
 def _wanted(values: npt.NDArray[Any], counts: Places, params: SyntheticRows) -> list[int]:
-    """The rows that each class should have; never fewer than it has."""
+    """Returns the rows that each class should have, at least its present number."""
     largest = int(counts.max())
     names = [label_text(value) for value in values]
     given = params.ratio
     ratios = dict.fromkeys(names, given) if isinstance(given, float) else given
     for name in ratios:
         if name not in names:
-            raise ParameterError.unknown(f"ratio: no class {name!r}.", name, "Classes", names)
+            raise ParameterError.unknown(
+                f"ratio: there is no class {name!r}.", name, "Classes", names
+            )
     return [
         max(int(count), round(ratios.get(name, 0.0) * largest))
         for name, count in zip(names, counts, strict=True)
@@ -238,17 +241,17 @@ def _check(data: TrainingData, slots: Slots, name: str) -> None:
     if data.label is None:
         raise InputError(f"{name} needs a label.")
     if data.weights is not None:
-        raise InputError(f"{name} makes no weights. Use balance: {{kind: class_weights}}.")
+        raise InputError(f"{name} does not make weights. Use balance: {{kind: class_weights}}.")
     if not slots.numbers:
         raise InputError(
-            f"{name} interpolates numbers, and there is no numeric feature. Use balance: {{kind: "
+            f"{name} interpolates numbers, but there is no numeric feature. Use balance: {{kind: "
             "class_weights} instead."
         )
     missing = rows_with_nan(data.matrix.T)
     if missing.any():
         names = [each for each, flag in zip(data.columns, missing, strict=True) if flag]
         raise InputError(
-            f"{name} takes no missing values, and these features have some: "
+            f"{name} does not accept missing values, but these features have some: "
             f"{', '.join(names[:10])}. Give them another handle_null, such as median, or use "
             "balance: {kind: class_weights}."
         )
@@ -256,7 +259,7 @@ def _check(data: TrainingData, slots: Slots, name: str) -> None:
     if huge.any():
         names = [each for each, flag in zip(data.columns, huge, strict=True) if flag]
         raise InputError(
-            f"{name} takes no infinite values, and none above {_LARGEST:g}: "
+            f"{name} does not accept infinite values, or values above {_LARGEST:g}: "
             f"{', '.join(names[:10])}."
         )
 
@@ -269,6 +272,6 @@ def _check_class(name: str, rows: int, neighbors: int) -> None:
         )
     if neighbors >= rows:
         raise InputError(
-            f"neighbors={neighbors} needs {neighbors + 1} rows of a class, and the class {name} "
+            f"neighbors={neighbors} needs {neighbors + 1} rows of a class, but the class {name} "
             f"has {rows}. Choose neighbors at most {rows - 1}."
         )

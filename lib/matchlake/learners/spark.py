@@ -20,13 +20,13 @@ from matchlake.schemas import quote_identifier
 Labels = tuple[str, ...] | None
 ToHead = Callable[[Any, TrainingFrame, Labels], Head]
 VECTOR, CODE = "matchlake vector", "matchlake code"
-"""The columns that a fit adds: names that no column of conf has."""
+"""The columns that a fit adds; conf does not allow these names."""
 _REFUSED = ("thresholds", "threshold", "cacheNodeIds")
-"""Parameters whose models a head cannot hold; those that name columns are refused, too."""
+"""Refused parameters: those that name columns, and those whose models a head cannot represent."""
 
 
 class Estimator(NamedTuple):
-    """An estimator that becomes an exact head."""
+    """An estimator that can be converted to an exact head."""
 
     module: str
     task: Task
@@ -67,7 +67,7 @@ def _forest_head(model: Any, rows: TrainingFrame, labels: Labels) -> Head:
 
 
 def _boosting_head(model: Any, rows: TrainingFrame, labels: Labels) -> Head:
-    """The weighted sum of the trees; Spark's probability of a margin m is that of log odds 2 m."""
+    """The weighted sum of the trees; a margin m in Spark is the log odds 2 m."""
     factor = 1.0 if labels is None else 2.0
     forest = Forest(rows.columns, labels)
     for weight, (_, tree) in zip(
@@ -109,15 +109,15 @@ ESTIMATORS: dict[str, Estimator] = {
 def fit(rows: TrainingFrame, params: SparkParams, task: Task, seed: int, labels: Labels) -> Head:
     """Fits an estimator on the cluster and returns its head. Starts Spark jobs.
 
-    Raises ParameterError for an estimator or a parameter that is not there, InputError for rows
-    that the estimator cannot take.
+    Raises ParameterError for an unknown estimator or parameter, and InputError for rows that the
+    estimator cannot use.
     """
     from pyspark.ml.feature import VectorAssembler  # noqa: PLC0415 - a second to import
 
     estimator = make_estimator(params, task, seed)
     if params.estimator == "GBTClassifier" and len(labels or ()) > 2:  # noqa: PLR2004
         raise ParameterError(
-            f"GBTClassifier takes two classes, and the label has {len(labels or ())}. Choose "
+            f"GBTClassifier needs two classes, but the label has {len(labels or ())}. Choose "
             "RandomForestClassifier."
         )
     frame = VectorAssembler(inputCols=list(rows.columns), outputCol=VECTOR).transform(
@@ -135,7 +135,7 @@ def make_estimator(params: SparkParams, task: Task, seed: int) -> Any:
     """The estimator with its parameters, not fitted yet; raises ParameterError for unknown ones."""
     names = [name for name, each in ESTIMATORS.items() if each.task == task]
     if params.estimator not in names:
-        reason = f"No estimator {params.estimator!r} of pyspark.ml for {task}."
+        reason = f"pyspark.ml has no estimator {params.estimator!r} for {task}."
         raise ParameterError.unknown(reason, params.estimator, "Estimators", names)
     made = getattr(import_module(ESTIMATORS[params.estimator].module), params.estimator)(
         featuresCol=VECTOR, labelCol=CODE

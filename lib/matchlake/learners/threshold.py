@@ -1,7 +1,7 @@
 """The probability above which the second of two classes is predicted.
 
-It is chosen on training rows, each scored by a fit that has not seen it. So no test row is used,
-and no synthetic row counts.
+The threshold is chosen on training rows. Each row is scored by a fit that has not seen it. Test
+rows and synthetic rows are not used.
 """
 
 from collections.abc import Callable
@@ -28,13 +28,13 @@ def with_threshold(
     seed: int,
     fit: Callable[[TrainingData], Head],
 ) -> Head:
-    """The head with the best threshold; `fit` fits the same model to some of the rows.
+    """Returns the head with the best threshold; `fit` fits the same model to some of the rows.
 
-    Raises InputError unless there are two classes, both in every part.
+    Raises InputError unless there are two classes, and both are in every fold.
     """
     labels = head.labels or ()
     if len(labels) != _TWO:
-        raise InputError(f"threshold is for two classes, and the label has {len(labels)}.")
+        raise InputError(f"threshold is for two classes, but the label has {len(labels)}.")
     if head.output_link() not in ("logit", "identity"):
         raise InputError("threshold is for models with one score or with probabilities.")
     is_second = np.array([label_text(each) == labels[1] for each in np.asarray(data.label)])
@@ -60,7 +60,7 @@ def out_of_fold(
         rows = np.flatnonzero(each)
         if len(rows) < folds:
             raise InputError(
-                f"threshold.folds={folds} needs {folds} rows of each class, and one class has "
+                f"threshold.folds={folds} needs {folds} rows of each class, but one class has "
                 f"{len(rows)}. Choose fewer folds, or collect more rows."
             )
         fold[rows[np.argsort(draws[rows], kind="stable")]] = np.arange(len(rows)) % folds
@@ -70,12 +70,12 @@ def out_of_fold(
         found = fit(_some(data, ~held)).numpy(data.matrix[held])
         chances[held] = found["probabilities"][:, 1]
     if np.isnan(chances).any():
-        raise InputError("threshold: some training rows have no prediction. Fill their features.")
+        raise InputError("threshold: some training rows have no prediction. Impute their features.")
     return chances
 
 
 def best_threshold(chances: Doubles, is_second: npt.NDArray[np.bool_], metric: str) -> float:
-    """The threshold between two probabilities with the largest metric; of equal ones the least."""
+    """Returns the threshold with the largest metric, the smallest if several are equal."""
     order = np.argsort(-chances, kind="stable")
     ordered, hits = chances[order], np.cumsum(is_second[order])
     predicted = np.arange(1, len(order) + 1)

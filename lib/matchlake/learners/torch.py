@@ -1,4 +1,4 @@
-"""Networks of PyTorch as ONNX graphs: a function of the user, or a small dense network."""
+"""Fits networks of PyTorch, a user's or a small dense one, and exports them to ONNX."""
 
 import copy
 import logging
@@ -35,17 +35,17 @@ def fit(
     seed: int,
     on_progress: OnProgress | None = None,
 ) -> Head:
-    """Fits a network in a process of its own and returns its graph.
+    """Fits a network in a separate process and returns its graph.
 
     Raises ParameterError without torch or the device, and InputError for rows that a network cannot
-    take and for a fit that fails.
+    use, and for a fit that fails.
     """
     del on_progress  # the fit runs in another process
     return fit_network(data, params, task, seed, ("torch", "onnxscript"))
 
 
 def fit_here(data: TrainingData, given: dict[str, Any], seed: int) -> GraphHead:
-    """The same in this process; `given` has the parameters and the task."""
+    """Like `fit`, but in this process; `given` has the parameters and the task."""
     import torch  # noqa: PLC0415 - in an environment of its own
 
     task = given.pop("task")
@@ -76,7 +76,7 @@ def _device(name: str) -> str:
 
     has_cuda = torch.cuda.is_available()
     if name == "cuda" and not has_cuda:
-        raise ParameterError("device is cuda, and torch finds no CUDA device. Use auto or cpu.")
+        raise ParameterError("device is cuda, but torch finds no CUDA device. Use auto or cpu.")
     return "cuda" if has_cuda and name != "cpu" else "cpu"
 
 
@@ -97,7 +97,7 @@ def _onnx(network: Any, columns: int) -> Any:
 
 
 def _fit_dense(rows: NetworkRows, params: TorchParams, device: str) -> Any:
-    """The dense network of the epoch with the smallest loss of the held-out rows."""
+    """Fits a dense network; returns the epoch with the smallest loss of the held-out rows."""
     import torch  # noqa: PLC0415
 
     body = _dense(rows, params).to(device)

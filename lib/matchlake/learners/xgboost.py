@@ -1,7 +1,7 @@
 """Gradient boosting by XGBoost, fitted in one process, as an exact head.
 
-XGBoost rounds features to 32 bits, compares them with `<`, and sums up leaves in 32 bits. The head
-has thresholds that decide the same for doubles, and sums up in 64 bits: its scores are within 1e-6.
+XGBoost rounds features to 32 bits, compares them with `<`, and adds up leaves in 32 bits. The head
+has equivalent thresholds for doubles, and adds up in 64 bits. Its scores differ by at most 1e-6.
 """
 
 import json
@@ -25,7 +25,7 @@ OBJECTIVES = {
     "count:poisson": "exp", "reg:gamma": "exp", "reg:tweedie": "exp",
     "binary:logistic": "logit", "multi:softprob": "softmax",
 }  # fmt: skip
-"""The objectives, and the link of each."""
+"""The supported objectives and their links."""
 PARAMETERS = frozenset(
     """
     objective booster learning_rate gamma max_depth min_child_weight max_delta_step subsample
@@ -35,7 +35,7 @@ PARAMETERS = frozenset(
     skip_drop tweedie_variance_power huber_slope base_score nthread device
     """.split()  # noqa: SIM905 - one name per line would be a page
 )
-"""The parameters whose models a head can hold, by their full names."""
+"""The parameters whose models a head can represent, by their full names."""
 LIBRARY = Library("XGBoost", OBJECTIVES, PARAMETERS, "booster", ("gbtree", "dart"))
 
 
@@ -48,8 +48,8 @@ def fit(
 ) -> TreesHead:
     """Fits a booster and returns its trees.
 
-    Raises ParameterError without XGBoost and for a parameter or an objective without a head, and
-    InputError for rows that XGBoost refuses.
+    Raises ParameterError without XGBoost, and for a parameter or an objective that a head cannot
+    represent. Raises InputError for rows that XGBoost refuses.
     """
     try:
         import xgboost  # noqa: PLC0415 - an optional package
@@ -100,7 +100,7 @@ def booster_head(
 
 
 def _base(learner: dict[str, Any], link: str, classes: int) -> tuple[float, ...]:
-    """The base score as a score: the file has it as a prediction."""
+    """Returns the base score as a raw score; the file stores it as a prediction."""
     text = str(learner["learner_model_param"]["base_score"])
     values = [float(each) for each in text.strip("[]").split(",")]
     if link == "logit":
@@ -111,7 +111,7 @@ def _base(learner: dict[str, Any], link: str, classes: int) -> tuple[float, ...]
 
 
 def _nodes(tree: dict[str, Any]) -> tuple[dict[str, npt.NDArray[Any]], npt.NDArray[np.float64]]:
-    """The nodes of a tree, numbered so that children follow their parents; and their values."""
+    """Returns the nodes of a tree, children after their parents, and the values."""
     left, right = (np.array(tree[f"{side}_children"]) for side in ("left", "right"))
     order, waiting = [], [0]
     while waiting:

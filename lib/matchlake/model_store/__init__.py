@@ -1,1 +1,1 @@
-"""Saving, loading and serving of fitted models."""
+"""Saves, loads and serves fitted models."""

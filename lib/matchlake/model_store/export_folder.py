@@ -26,7 +26,7 @@ _CACHES = ("__pycache__",)
 def write_folder(
     path: Path, content: bytes, verified: Verified, add: Callable[[Path], None] | None = None
 ) -> None:
-    """Writes the folder of the model with the JSON `content`; a folder that is there stays.
+    """Writes the folder of the model with the JSON `content`; keeps an existing folder.
 
     `add` puts more files into a new folder, such as wheels.
     """
@@ -48,11 +48,11 @@ def write_folder(
 
 
 def read_folder(path: Path) -> tuple[bytes, Verified, Callable[[], Mapping[str, Any]]]:
-    """All files but the comparison as one content, the comparison, and the scores."""
+    """Returns the digests of the files, the comparison, and a function that computes scores."""
     try:
         verified = Verified.model_validate_json((path / VERIFIED_FILE).read_text("utf-8"))
     except (OSError, ValueError):
-        raise ModelError(f"{path} is no export: it has no valid {VERIFIED_FILE}.") from None
+        raise ModelError(f"{path} is not an export: it has no valid {VERIFIED_FILE}.") from None
 
     def score() -> Mapping[str, Any]:
         from mlflow import pyfunc  # noqa: PLC0415 - seconds to import
@@ -67,7 +67,7 @@ def read_folder(path: Path) -> tuple[bytes, Verified, Callable[[], Mapping[str, 
 
 
 def _files(path: Path) -> bytes:
-    """The names and digests of all files, without the comparison and Python's caches."""
+    """Returns the names and digests of all files, without the comparison and Python's caches."""
     found = sorted(
         each
         for each in path.rglob("*")

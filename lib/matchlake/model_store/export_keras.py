@@ -1,7 +1,7 @@
-"""Files in Keras' own formats as exports: the network alone, from feature columns to scores.
+"""Exports in Keras' own formats: only the network, from feature columns to scores.
 
-The comparison of a .keras file is one more entry of its ZIP. That of an HDF5 file stands behind its
-end, where readers of HDF5 do not look.
+A .keras file has the comparison as an additional entry of its ZIP. An HDF5 file has the comparison
+after its end, where HDF5 readers ignore it.
 """
 
 import io
@@ -24,7 +24,7 @@ from matchlake.model_store.scoring_model import ScoringModel
 
 KerasFormat = Literal["h5", "keras"]
 TOLERANCE = 1e-5
-"""Keras and onnxruntime compute in 32 bits, each in its own order."""
+"""The tolerance: Keras and onnxruntime compute in 32 bits, in different orders."""
 _ENTRY = "matchlake.verified.json"
 _MARK = b"matchlake.verified"
 _SIZE = 8
@@ -32,7 +32,7 @@ _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def keras_content(model: ScoringModel, kind: KerasFormat) -> bytes:
-    """The file without a comparison; raises ParameterError for a model of another framework."""
+    """Returns the file without a comparison; raises ParameterError for other frameworks."""
     with _source(model).unpacked() as folder:
         if kind == "keras":
             return _split_zip(folder / KERAS_FILE)[0]
@@ -46,22 +46,22 @@ def keras_content(model: ScoringModel, kind: KerasFormat) -> bytes:
 def keras_comparison(
     model: ScoringModel, held_out: HeldOut
 ) -> tuple[dict[str, tuple[Any, ...]], dict[str, tuple[Any, ...]]]:
-    """The feature columns of the held-out rows, and their scores as lists.
+    """Returns the feature columns of the held-out rows, and their scores as lists.
 
-    Rows with a missing feature are left out: the network itself takes none.
+    Rows with a missing feature are left out, because the network does not accept missing values.
     """
     columns = held_out.typed(model.features)
     matrix = np.atleast_2d(model.features.transform_numpy(columns))
     matrix = matrix[np.isfinite(matrix).all(axis=1)]
     if not len(matrix):
-        raise ModelError("Each held-out row has a missing feature, so none verifies a network.")
+        raise ModelError("Each held-out row has a missing feature, so no row can verify a network.")
     scores = model.head.scores(matrix)
     inputs = dict(zip(model.head.columns, map(tuple, matrix.T.tolist()), strict=True))
     return inputs, {PREDICTION: tuple(scores.tolist())}
 
 
 def with_comparison(content: bytes, kind: KerasFormat, comparison: str) -> bytes:
-    """The file `content` with the JSON `comparison` inside."""
+    """Adds the JSON `comparison` to the file `content`."""
     text = comparison.encode()
     if kind == "h5":
         return content + text + len(text).to_bytes(_SIZE, "big") + _MARK
@@ -72,7 +72,7 @@ def with_comparison(content: bytes, kind: KerasFormat, comparison: str) -> bytes
 
 
 def split_comparison(path: Path, kind: KerasFormat) -> tuple[bytes, str | None]:
-    """The file without its comparison, and the comparison; None if it has none."""
+    """Returns the file without its comparison, and the comparison or None."""
     return _split_h5(path.read_bytes()) if kind == "h5" else _split_zip(path)
 
 
@@ -87,7 +87,7 @@ def _split_h5(content: bytes) -> tuple[bytes, str | None]:
 
 
 def _split_zip(path: Path) -> tuple[bytes, str | None]:
-    """The entries but the comparison as a new ZIP without times, and the comparison."""
+    """Returns the other entries as a new ZIP without times, and the comparison."""
     made = io.BytesIO()
     try:
         with zipfile.ZipFile(path) as archive, zipfile.ZipFile(made, "w") as bare:
@@ -96,14 +96,14 @@ def _split_zip(path: Path) -> tuple[bytes, str | None]:
             for name, content in files.items():
                 bare.writestr(zipfile.ZipInfo(name, _LONG_AGO), content)
     except (zipfile.BadZipFile, OSError, ValueError):
-        raise ModelError(f"{path} is no file of Keras, or it is damaged.") from None
+        raise ModelError(f"{path} is not a file of Keras, or it is damaged.") from None
     return made.getvalue(), None if found is None else found.decode("utf-8", "replace")
 
 
 def keras_scores(
     content: bytes, kind: KerasFormat, inputs: Mapping[str, Any]
 ) -> Callable[[], dict[str, Any]]:
-    """A function that scores the feature columns by the file."""
+    """Returns a function that scores the feature columns with the file."""
 
     def score() -> dict[str, Any]:
         keras = import_keras()
@@ -128,7 +128,7 @@ def _source(model: ScoringModel) -> Folder:
     folder = head.folder if isinstance(head, OpaqueHead) else folder
     if folder is None or folder.flavor != "keras":
         raise ParameterError(
-            f"Model {model.name} is no network of Keras, so it has no file in Keras' formats. "
+            f"Model {model.name} is not a network of Keras, so it has no file in Keras' formats. "
             "Choose onnx, json or folder."
         )
     return folder

@@ -16,10 +16,10 @@ _SECONDS = 1800
 
 
 def write_wheels(folder: Path, pip: Sequence[str] = ()) -> None:
-    """Downloads the wheels of requirements.txt, and of what these need, into `wheels`.
+    """Downloads the wheels of requirements.txt, with their dependencies, into `wheels`.
 
-    They fit this Python and this kind of machine. `pip` is the command; default: the pip of this
-    Python, else the one on the path. Raises ModelError without pip, and if a wheel is not found.
+    The wheels are for this Python version and platform. `pip` is the command; default: pip of this
+    Python, else pip on the path. Raises ModelError if pip or a wheel is missing.
     """
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     command = [*(pip or _pip()), "download", "--quiet", "--disable-pip-version-check"]
@@ -30,7 +30,7 @@ def write_wheels(folder: Path, pip: Sequence[str] = ()) -> None:
             command, capture_output=True, text=True, timeout=_SECONDS, check=False
         )
     except subprocess.TimeoutExpired:
-        raise ModelError(f"pip did not download the wheels within {_SECONDS} seconds.") from None
+        raise ModelError(f"pip could not download the wheels within {_SECONDS} seconds.") from None
     if done.returncode:
         last = done.stderr.strip().rpartition("\n")[2]
         raise ModelError(f"pip found no wheels for {REQUIREMENTS}: {last}")

@@ -1,8 +1,8 @@
-"""Exports of a scoring model. Each export holds the rows that it was verified with.
+"""Exports of a scoring model. Each export has the rows with which it was verified.
 
 An export is first written to a temporary file. Another process reads it and compares its scores
-with the model's on the held-out rows. Only then it is moved to its place, with the figures inside.
-`verify_export` does the same comparison later, without the model.
+with the model's on the held-out rows. If they agree, the file is moved to its place, with the
+largest difference inside. `verify_export` repeats the comparison later, without the model.
 """
 
 import hashlib
@@ -40,7 +40,7 @@ KEY, SQL_MARK = "matchlake.verified", "-- matchlake.verified: "
 SQL_INPUT = "model_input"
 """The table or view that an exported query reads."""
 LARGEST_FILE = 2_000_000_000
-"""The most bytes of a file that is read."""
+"""The maximum size of a file, in bytes."""
 _SUFFIX: dict[Format, str] = {
     "onnx": ".onnx",
     "json": ".json",
@@ -52,11 +52,11 @@ _SUFFIX: dict[Format, str] = {
 }
 
 RunSql = Callable[[str, Verified], Mapping[str, Any]]
-"""Runs a query over the rows of a comparison as SQL_INPUT; gives all its columns by name."""
+"""Runs a query over the rows of a comparison as SQL_INPUT, and returns its columns by name."""
 
 
 class Export(NamedTuple):
-    """An export that was read: its content, its comparison, and how to repeat that."""
+    """An export that was read: its content, its comparison, and a function that scores again."""
 
     content: bytes
     """The file without the comparison."""
@@ -74,15 +74,16 @@ def write_export(
     model_version: str | None = None,
     add: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Writes an export that is not verified yet, beside `path`; returns where it is.
+    """Writes an unverified export to a temporary path, and returns that path.
 
     `add` puts more files into a folder, such as wheels.
     """
     if kind not in FORMATS:
-        raise ParameterError(f"No format {kind!r}; there are {', '.join(FORMATS)}.")
+        raise ParameterError(f"There is no format {kind!r}; the formats are {', '.join(FORMATS)}.")
     if not path.name.endswith(_SUFFIX[kind]):
         raise ParameterError(
-            f"{path.name} must end in {_SUFFIX[kind]}: verify finds the format by it."
+            f"{path.name} must end in {_SUFFIX[kind]}, because verify finds the format by the "
+            "ending."
         )
     if not path.parent.is_dir():
         raise ParameterError(f"The folder {path.parent} does not exist. Create it first.")
@@ -107,7 +108,7 @@ def write_export(
 
 
 def finish_export(partial: Path, path: Path, difference: float) -> None:
-    """Writes the figure of the comparison into the export and moves it to its place."""
+    """Writes the largest difference into the export, and moves it to `path`."""
     kind = format_of(partial)
     export = read_export(partial)
     figures = export.verified.model_copy(update={"largest_difference": difference})
@@ -118,7 +119,7 @@ def finish_export(partial: Path, path: Path, difference: float) -> None:
 
 
 def discard(partial: Path) -> None:
-    """Removes an export that is not verified."""
+    """Removes an unverified export."""
     if partial.is_dir():
         shutil.rmtree(partial)
     else:
@@ -126,9 +127,9 @@ def discard(partial: Path) -> None:
 
 
 def verify_export(path: Path, run_sql: RunSql | None = None) -> tuple[Verified, float]:
-    """The comparison inside an export, and the largest difference found now.
+    """Scores an export again. Returns its comparison, and the largest difference now.
 
-    Raises ModelError for a file that is no export, was changed since, or gives other scores.
+    Raises ModelError for a file that is not an export, was changed since, or gives other scores.
     """
     export = read_export(path, run_sql)
     if hashlib.sha256(export.content).hexdigest() != export.verified.sha256:
@@ -140,25 +141,27 @@ def verify_export(path: Path, run_sql: RunSql | None = None) -> tuple[Verified, 
 
 
 def format_of(path: Path) -> Format:
-    """The format of an export, by its name; raises ModelError if it is none."""
+    """Returns the format of an export, by its name; raises ModelError if it is not an export."""
     if path.is_dir():
         return "folder"
     for kind, suffix in _SUFFIX.items():
         if suffix and path.name.endswith(suffix):
             return kind
     endings = ", ".join(suffix for suffix in _SUFFIX.values() if suffix)
-    raise ModelError(f"{path} is no export: it must be a folder, or a file that ends in {endings}.")
+    raise ModelError(
+        f"{path} is not an export: it must be a folder, or a file that ends in {endings}."
+    )
 
 
 def read_export(path: Path, run_sql: RunSql | None = None) -> Export:
-    """Reads an export; raises ModelError for a file that is none."""
+    """Reads an export; raises ModelError for a file that is not an export."""
     if not path.exists():
         raise ModelError(f"{path} does not exist.")
     kind = format_of(path)
     if kind == "folder":
         return Export(*read_folder(path))
     if path.stat().st_size > LARGEST_FILE:
-        raise ModelError(f"{path} has more than {LARGEST_FILE} bytes, so it is no export.")
+        raise ModelError(f"{path} has more than {LARGEST_FILE} bytes, so it is not an export.")
     return _READERS[kind](path, run_sql)
 
 
@@ -174,17 +177,19 @@ def _content(model: ScoringModel, kind: Format) -> bytes:
 def _comparison(
     model: ScoringModel, kind: Format, held_out: HeldOut
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The held-out rows as the export reads them, and the scores that it must give."""
+    """Returns the held-out rows in the form of the export, and the expected scores."""
     if kind in ("h5", "keras"):
         return keras_comparison(model, held_out)
     scored = model.score_numpy(held_out.typed(model.features))
     if not len(next(iter(scored.values()))):
-        raise ModelError("No held-out rows to verify an export with. Train the model again.")
+        raise ModelError(
+            "The model has no held-out rows to verify an export. Train the model again."
+        )
     return _inputs(model, kind, held_out), plain_outputs(scored)
 
 
 def _inputs(model: ScoringModel, kind: Format, held_out: HeldOut) -> dict[str, Any]:
-    """The columns of the held-out rows; of a graph its inputs, of a query the keys, too."""
+    """Returns the columns of the held-out rows; for graphs as inputs, for queries with keys."""
     if kind == "sql":
         rows = len(next(iter(held_out.columns.values())))
         return dict(held_out.columns) | dict.fromkeys(model.features.keys, (None,) * rows)
@@ -195,7 +200,7 @@ def _inputs(model: ScoringModel, kind: Format, held_out: HeldOut) -> dict[str, A
 
 
 def _types(model: ScoringModel) -> dict[str, str]:
-    """The types of the columns; keys only pass through the query, so theirs does not matter."""
+    """Returns the types of the columns; the query only copies keys, so their type is arbitrary."""
     return dict.fromkeys(model.features.keys, "string") | column_types(model.features)
 
 
@@ -232,7 +237,7 @@ def _read_onnx(path: Path, run_sql: RunSql | None) -> Export:
     try:
         content, entry = without_entry(path.read_bytes(), KEY)
     except ModelError:
-        raise ModelError(f"{path} is no ONNX model.") from None
+        raise ModelError(f"{path} is not an ONNX model.") from None
     verified = _verified(path, entry)
     graph = onnx.load_model_from_string(content)
 
@@ -266,7 +271,7 @@ def _read_pickle(path: Path, run_sql: RunSql | None) -> Export:
 
 
 def export_of_model(path: Path, model: ScoringModel) -> Export:
-    """The export that a file with a whole model is."""
+    """Returns a file with a whole model as an export."""
     if model.verified is None:
         raise ModelError(f"{path} holds a model without a comparison. Export the model again.")
     bare = model.model_copy(update={"verified": None})
@@ -281,7 +286,7 @@ def export_of_model(path: Path, model: ScoringModel) -> Export:
 def _read_sql(path: Path, run_sql: RunSql | None) -> Export:
     first, _, query = _text(path).partition("\n")
     if not first.startswith(SQL_MARK):
-        raise ModelError(f"{path} is no exported query: its first line has no comparison.")
+        raise ModelError(f"{path} is not an exported query: its first line has no comparison.")
     verified = _verified(path, first.removeprefix(SQL_MARK))
 
     def score() -> dict[str, Any]:
@@ -305,12 +310,12 @@ def _text(path: Path) -> str:
     try:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError:
-        raise ModelError(f"{path} is not a text in UTF-8.") from None
+        raise ModelError(f"{path} is not valid UTF-8.") from None
 
 
 def _verified(path: Path, text: str | None) -> Verified:
     if text is None:
-        raise ModelError(f"{path} holds no comparison, so it is no export of this product.")
+        raise ModelError(f"{path} has no comparison, so it is not an export of matchlake.")
     try:
         return Verified.model_validate_json(text)
     except ValueError:

@@ -22,7 +22,7 @@ _NEEDS = ("mlflow", "numpy", "pandas", "pydantic", "statsmodels")
 
 
 class FittedSeries(Params):
-    """One series: its parameters, or why it has none."""
+    """One series: its parameters, or the reason why it has none."""
 
     key: tuple[str | None, ...]
     parameters: tuple[float, ...] | None = None
@@ -30,14 +30,14 @@ class FittedSeries(Params):
 
 
 class ForecastModel(Params):
-    """Seasonal ARIMAs of many series. `to_json` and `from_json` keep all of it."""
+    """Seasonal ARIMA models of many series. `to_json` and `from_json` keep the whole model."""
 
     schema_version: Literal[1] = 1
-    """The version of this data's schema; a later release that changes the schema raises it."""
+    """The schema version; a release that changes the schema increments it."""
     name: str = Field(min_length=1, max_length=128)
     params: SarimaxParams
     series: tuple[str, ...]
-    """The columns that name a series."""
+    """The columns that identify a series."""
     time: str
     value: str
     """The column with the values."""
@@ -45,30 +45,30 @@ class ForecastModel(Params):
 
     @property
     def needed_columns(self) -> tuple[str, ...]:
-        """The columns that a forecast reads: of the series, time, value, and the exogenous ones."""
+        """Returns the columns that a forecast reads: keys, time, value, and exogenous columns."""
         return (*self.series, self.time, self.value, *self.params.exogenous)
 
     @property
     def columns(self) -> SeriesColumns:
-        """Where the series are in a table that `transform` reads."""
+        """Returns the columns that define the series in a table for `transform`."""
         return SeriesColumns(self.series, self.time, self.value)
 
     @cached_property
     def parameters(self) -> dict[Key, tuple[float, ...]]:
-        """The parameters by the key of a series, for each series that has some."""
+        """Returns the parameters of the series that have some, by key."""
         return {each.key: each.parameters for each in self.fitted if each.parameters is not None}
 
     @cached_property
     def reasons(self) -> dict[Key, str]:
-        """Why a series has no parameters, by its key, for all others."""
+        """Returns the reasons of the series without parameters, by key."""
         return {each.key: each.reason for each in self.fitted if each.reason is not None}
 
     def transform(self, frame: DataFrame) -> DataFrame:
-        """The next values of each series: its columns, the time, OUTPUTS and `reason`. Lazy.
+        """Forecasts each series. Columns: those of the series, the time, OUTPUTS, `reason`. Lazy.
 
-        The parameters do not change; the newest rows of `frame` are where the forecast starts. A
-        series without a forecast is one row with its reason, and without a time. Raises SchemaError
-        for missing columns.
+        The parameters stay as fitted; the forecast starts after the newest rows of `frame`. A
+        series without a forecast has one row with its reason, and without a time. Raises
+        SchemaError for missing columns.
         """
         missing = [name for name in self.needed_columns if name not in frame.columns]
         if missing:
@@ -88,7 +88,7 @@ class ForecastModel(Params):
 
     @classmethod
     def from_json(cls, text: str) -> "ForecastModel":
-        """The model that `to_json` wrote; raises ModelError for any other text."""
+        """Reads the JSON of `to_json`; raises ModelError for any other string."""
         try:
             return cls.model_validate_json(text)
         except ValidationError as error:
@@ -105,13 +105,13 @@ def save_forecast_model(model: ForecastModel, folder: Path) -> None:
 
 
 def load_forecast_model(folder: Path) -> ForecastModel:
-    """The model of a folder; raises ModelError if there is none, or it is damaged."""
+    """Loads the model of a folder; raises ModelError if it is missing or damaged."""
     path = folder / FORECAST_FILE
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ModelError(
-            f"{folder} holds no forecast model: {path.name} cannot be read. Train the model again."
+            f"{folder} has no forecast model: {path.name} cannot be read. Train the model again."
         ) from None
     return ForecastModel.from_json(text)
 

@@ -1,6 +1,6 @@
-"""A forecast model as MLflow serves it: rows of the past in, the next values out.
+"""The MLflow flavor of a forecast model: reads past rows, returns the next values.
 
-MLflow runs this file when it loads the model. Nothing else imports it.
+MLflow runs this file when it loads the model. No other module imports it.
 """
 
 from pathlib import Path
@@ -17,7 +17,7 @@ from matchlake.model_store.scoring_folder import SCORING
 
 
 class ForecastPyfunc(PythonModel):  # type: ignore[misc]
-    """Forecasts the series of the rows; a series without a forecast is one row with its reason."""
+    """Forecasts the series of the rows; a series without a forecast has one row with its reason."""
 
     def load_context(self, context: Any) -> None:
         """Reads the model that was logged."""
@@ -26,10 +26,10 @@ class ForecastPyfunc(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """A row per series and future period: its columns, the time, OUTPUTS and `reason`.
+        """Returns a row per series and future period: its columns, the time, OUTPUTS, `reason`.
 
-        `model_input` has the past of each series, in the columns of the training; raises
-        SchemaError if one is missing.
+        `model_input` has the past of each series, in the columns of the training. Raises
+        SchemaError if a column is missing.
         """
         del context, params
         model = self._model
@@ -48,7 +48,7 @@ class ForecastPyfunc(PythonModel):  # type: ignore[misc]
 def _forecast(model: ForecastModel, key: tuple[Any, ...], rows: pd.DataFrame) -> pd.DataFrame:
     texts = tuple(None if pd.isna(each) else str(each) for each in key)
     known = model.parameters.get(texts)
-    found = model.reasons.get(texts, "the model does not know this series")
+    found = model.reasons.get(texts, "the series is not in the model")
     forecast = None
     if known is not None:
         made = forecast_series(read_series(rows), model.params, known)

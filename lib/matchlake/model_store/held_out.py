@@ -1,6 +1,6 @@
-"""A few rows of input and their expected scores, kept beside a model to verify its exports.
+"""A few input rows, saved with a model to verify its exports.
 
-The rows have only the columns that features read: no keys, and so no ids of persons.
+The rows have only the columns that features read. They have no keys, so no ids of persons.
 """
 
 import datetime as dt
@@ -23,13 +23,13 @@ Columns = Mapping[str, Sequence[Any]]
 
 
 class HeldOut(Params):
-    """Columns of rows as JSON values: numbers, texts, booleans, dates as text, lists of these."""
+    """Columns as JSON values: numbers, strings, booleans, dates as strings, and lists of these."""
 
     columns: dict[str, tuple[Any, ...]]
 
     @classmethod
     def from_json(cls, text: str) -> "HeldOut":
-        """The rows that were saved; raises ModelError for any other text."""
+        """Reads saved rows; raises ModelError for any other string."""
         try:
             return cls.model_validate_json(text)
         except ValueError:
@@ -50,7 +50,7 @@ class HeldOut(Params):
         return cls(columns={name: tuple(v[row] for row in finite) for name, v in columns.items()})
 
     def typed(self, features: FeatureModel) -> dict[str, npt.NDArray[Any]]:
-        """The columns as `score_numpy` and `onnx_inputs` take them."""
+        """Returns the columns in the types that `score_numpy` and `onnx_inputs` need."""
         return {
             name: _objects([typed(value, kind) for value in self.columns[name]])
             for name, kind in column_types(features).items()
@@ -69,7 +69,7 @@ def _objects(values: Sequence[Any]) -> npt.NDArray[Any]:
 
 
 def _plain(value: Any, kind: str) -> Any:
-    """A value as JSON has it."""
+    """Returns a value as a JSON value."""
     if is_null(value):
         return None
     if kind.startswith("array<"):
@@ -87,7 +87,7 @@ _PLAIN: dict[str, Callable[[Any], Any]] = {
 
 
 def typed(value: Any, kind: str) -> Any:
-    """A value of JSON as the Spark type has it."""
+    """Returns a JSON value as a value of the Spark type."""
     if value is None:
         return None
     if kind.startswith("array<"):

@@ -1,4 +1,4 @@
-"""Which registered versions of a model hold a user."""
+"""Finds the registered versions of a model that contain a user."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -20,7 +20,7 @@ from matchlake.model_store.scoring_folder import SCORING, load_held_out, load_sc
 
 
 def versions_with(tracker: Tracker, user: str) -> list[ModelVersion]:
-    """The registered versions with the user in their files, oldest first.
+    """Returns the registered versions with the user in their files, oldest first.
 
     Versions that cannot be read are included. Downloads the ids of each version.
     """
@@ -30,9 +30,10 @@ def versions_with(tracker: Tracker, user: str) -> list[ModelVersion]:
 def scoring_versions_with(
     tracker: Tracker, user: str, columns: Collection[str] | None
 ) -> list[ModelVersion]:
-    """The versions of a model of conf with the user as a category or in a held-out row.
+    """Returns the versions of a model with the user as a category or in a held-out row.
 
-    Only the source columns `columns` count; None: all. Versions that cannot be read are included.
+    Only the source columns `columns` are searched; None: all. Versions that cannot be read are
+    included.
     """
     return [each for each in tracker.versions() if _scoring_holds(tracker, each, user, columns)]
 
@@ -61,7 +62,7 @@ def _forecast_holds(model: ForecastModel, user: str, columns: Collection[str] | 
 
 
 def _is_in(user: str, values: Any) -> bool:
-    """Whether a value, or an element of a list, is the user's id."""
+    """Returns whether a value, or an element of a list, is the user's id."""
     return any(
         _is_in(user, each) if isinstance(each, list | tuple) else str(each) == user
         for each in values

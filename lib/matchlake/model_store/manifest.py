@@ -1,4 +1,4 @@
-"""The manifest of a saved model: the files of its folder, verified before anything is read.
+"""The manifest of a saved model: lists the files of its folder, to verify them before use.
 
 A model folder holds `users/*.parquet`, `items/*.parquet`, further tables (`NAME.parquet`), files,
 and `manifest.json`. The manifest is written last: a folder without it is incomplete.
@@ -18,7 +18,7 @@ from matchlake.recommender.algorithms import ALGORITHMS
 from matchlake.recommender.fit_params import FitParams
 
 FORMAT_VERSION = 3
-"""The version of the layout that this code writes and reads."""
+"""The version of the folder layout that this code writes and reads."""
 
 MANIFEST = "manifest.json"
 
@@ -26,7 +26,7 @@ Side = Literal["user", "item"]
 
 
 class SavedFile(Params):
-    """A file as it was written."""
+    """A file of the model, with its size and digest when it was written."""
 
     bytes: int
     sha256: str
@@ -42,7 +42,7 @@ class Manifest(Params):
     params: dict[str, Any]
     """The parameters of the fit."""
     values: dict[str, float] = Field(default_factory=dict)
-    """Single numbers of the model, such as the mean."""
+    """Scalars of the model, such as the mean."""
     users: int
     """Number of users; their indices are 0 to `users - 1`."""
     items: int
@@ -62,24 +62,24 @@ class Manifest(Params):
         return [folder / name for name in sorted(self.files) if name.startswith(f"{side}s/")]
 
     def typed_params(self) -> FitParams:
-        """The parameters as the algorithm's class."""
+        """Returns the parameters as an instance of the algorithm's class."""
         return ALGORITHMS[self.algorithm].params_class().model_validate(self.params)
 
 
 def describe(path: Path) -> SavedFile:
-    """Size and digest of a file, read once."""
+    """Returns size and digest of a file, in one read."""
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return SavedFile(bytes=path.stat().st_size, sha256=digest)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest, which makes the folder a model."""
+    """Writes the manifest, which completes the folder."""
     (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest, once every file is verified; raises ModelError."""
+    """Verifies every file, and returns the manifest; raises ModelError for damaged files."""
     data = _read(folder / MANIFEST)
     _check_format(folder, data)
     try:
@@ -92,9 +92,7 @@ def read_manifest(folder: Path) -> Manifest:
         manifest.typed_params()
     except ValidationError as error:
         keys = ", ".join(".".join(map(str, e["loc"])) for e in error.errors(include_input=False))
-        raise ModelError(
-            f"{folder / MANIFEST} is not as it was written ({keys}). {_AGAIN}"
-        ) from None
+        raise ModelError(f"{folder / MANIFEST} is damaged ({keys}). {_AGAIN}") from None
     for name, saved in manifest.files.items():
         _check_file(folder, name, saved)
     return manifest
@@ -108,7 +106,8 @@ def _read(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ModelError(
-            f"{path.parent} holds no model: there is no {MANIFEST}. Either it is not a model "
+            f"{path.parent} is not a complete model: it has no {MANIFEST}. Either it is not a "
+            "model "
             f"folder, or saving the model was interrupted. {_AGAIN}"
         ) from None
     except ValueError:
@@ -139,7 +138,7 @@ def _check_file(folder: Path, name: str, saved: SavedFile) -> None:
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve()):
         raise ModelError(
-            f"{folder / MANIFEST} names {name!r}, which is not in its folder. {_AGAIN}"
+            f"{folder / MANIFEST} names {name!r}, which is outside the folder. {_AGAIN}"
         )
     if not path.is_file():
         raise ModelError(f"{path} is missing, but the manifest names it. {_AGAIN}")

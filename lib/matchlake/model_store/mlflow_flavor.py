@@ -1,8 +1,9 @@
-"""How a saved model becomes an MLflow model that serves without this project installed.
+"""Makes an MLflow model of a saved model; it serves without this project installed.
 
-The MLflow model has the files of the model, a copy of this package (`code_paths`, since serving
-machines cannot install matchlake) and explicit requirements. So logging infers nothing and needs no
-network. The model is a script (`mlflow_serving.py`), not a pickle: it loads under any Python.
+The MLflow model has the model's files and a copy of this package (`code_paths`), since serving
+machines cannot install matchlake. Its requirements are explicit, so logging does not infer them and
+needs no network. The model is a script (`mlflow_serving.py`) instead of a pickle, so it loads in
+any Python version.
 """
 
 from importlib.metadata import version
@@ -16,10 +17,10 @@ from matchlake.errors import ModelError
 from matchlake.model_store.manifest import Side, read_manifest
 
 FACTORS = "factors"
-"""Folder of the model that serves, among the artifacts."""
+"""The artifact folder of the served model."""
 
 EVALUATED = "evaluated"
-"""Folder of the model that was measured: fitted without the test part."""
+"""The artifact folder of the evaluated model, which was fitted without the test part."""
 
 _NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
 
@@ -43,7 +44,7 @@ def pyfunc_flavor(folder: Path) -> dict[str, Any]:
 
 
 def _signature(example: pd.DataFrame, *, rates: bool) -> Any:
-    """What the model reads and returns: by default scores if it rates, otherwise lists."""
+    """Returns the inputs and outputs: scores, or recommendation lists without predicted ratings."""
     from mlflow.models import ModelSignature  # noqa: PLC0415
     from mlflow.types.schema import (  # noqa: PLC0415
         AnyType,
@@ -63,8 +64,8 @@ def _signature(example: pd.DataFrame, *, rates: bool) -> Any:
             [
                 ColSpec(user, "user_id"),
                 ColSpec(item, "item_id", required=False),
-                # A list of items, or null. With the type Array MLflow refuses null, and reads
-                # columns of lists as one row.
+                # The type is Any, because MLflow's Array refuses null, and reads columns of lists
+                # as one row.
                 ColSpec(AnyType(), "exclude_seen", required=False),
             ]
         ),
@@ -80,7 +81,7 @@ def _signature(example: pd.DataFrame, *, rates: bool) -> Any:
 
 
 def _example(folder: Path) -> pd.DataFrame:
-    """One pair of the model's ids, in the types that callers must use."""
+    """Returns one user-item pair of the model, in the types that callers must use."""
     return pd.DataFrame(
         {"user_id": _first_id(folder, "user"), "item_id": _first_id(folder, "item")}
     )

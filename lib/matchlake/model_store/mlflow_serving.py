@@ -1,6 +1,6 @@
-"""The model as MLflow serves it: one process, without Spark, from NumPy arrays.
+"""The MLflow flavor of a recommender: serves in one process from NumPy arrays, without Spark.
 
-MLflow runs this file when it loads the model. Nothing else imports it.
+MLflow runs this file when it loads the model. No other module imports it.
 """
 
 from pathlib import Path
@@ -23,17 +23,17 @@ from matchlake.recommender.numpy_answers import Choice
 from matchlake.recommender.sides import ITEM, USER
 
 _CHUNK = 1024
-"""Users whose lists are computed at a time."""
+"""The number of users whose recommendation lists are computed together."""
 
 SCORE, RECOMMEND = "score", "recommend_items"
 DEFAULTS: dict[str, Any] = {"k": 10, "exclude_trained": True}
 
 
 class FactorPyfunc(PythonModel):  # type: ignore[misc]
-    """Scores pairs, or recommends items: one output row per input row, in order."""
+    """Scores pairs or recommends items; returns one row per input row, in the same order."""
 
     def load_context(self, context: Any) -> None:
-        """Reads the files that were logged with the model, and answers a first request.
+        """Reads the logged files of the model, and answers a first request.
 
         The first request compiles the kernels, so that no caller waits for that.
         """
@@ -52,16 +52,17 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
     ) -> pd.DataFrame:
         """Scores or recommends, by the `mode` of `params`.
 
-        The default is `score` for a model that predicts ratings, `recommend_items` for another.
-        `score` reads `user_id`, `item_id` and returns `score` and `is_cold_start` (true if either
-        had no interaction in the fit). `recommend_items` reads `user_id` and, optionally,
-        `exclude_seen`, a list of item ids. It returns the lists `item_id` and `score` of the `k`
-        best items, best first, and `is_cold_start`. This is true if the user had no interaction in
-        the fit; the list is then that of an unknown user. Items that the user had in the fit are
-        left out, unless `exclude_trained` is false. Where an id is null, all outputs are null.
+        The default mode is `score` if the model predicts ratings, else `recommend_items`. `score`
+        reads `user_id`, `item_id` and returns `score` and `is_cold_start` (true if either had no
+        interaction in the fit). `recommend_items` reads `user_id` and, optionally, `exclude_seen`,
+        a list of item ids. It returns the lists `item_id` and `score` of the `k` best items, best
+        first, and `is_cold_start`. `is_cold_start` is true if the user had no interaction in the
+        fit; the user then gets the list of an unknown user. Items that the user had in the fit are
+        left out, unless `exclude_trained` is false. If an id is null, all outputs of the row are
+        null.
 
-        Raises MlflowException, which MLflow's server answers with its message, for missing columns,
-        and for ids that cannot become ids of the fit.
+        Raises MlflowException, whose message MLflow's server returns, for missing columns. It also
+        raises it for ids that cannot be converted to the type of the fit's ids.
         """
         del context
         try:
@@ -128,7 +129,7 @@ class FactorPyfunc(PythonModel):  # type: ignore[misc]
         )
 
     def _lists(self, users: list[Any], without: list[Ints], k: int) -> list[Any]:
-        """Items and scores of each user; None for null users."""
+        """Returns items and scores of each user; None for null users."""
         owners = np.repeat(np.arange(len(users)), [len(each) for each in without])
         choice = Choice(
             lists_of(owners, np.concatenate(without), len(users), len(self._model.places(ITEM)))
@@ -154,7 +155,7 @@ def _known(items: Any, places: Any) -> Ints:
 
 
 def _flags(values: list[bool | None]) -> pd.Series:
-    """Booleans; with null among them, a column of objects."""
+    """Returns booleans; a column of objects if some are null."""
     return pd.Series(values, dtype=object if None in values else bool)
 
 

@@ -1,4 +1,4 @@
-"""A saved model as NumPy arrays, for serving; nothing here needs Spark."""
+"""Loads a saved model as NumPy arrays, for serving without Spark."""
 
 from pathlib import Path
 from typing import cast
@@ -14,7 +14,7 @@ from matchlake.recommender.protocol import ModelParts, NumpyRecommender
 
 
 def load_numpy(path: str | Path) -> NumpyRecommender:
-    """The model saved in folder `path`, in this process; raises ModelError if it is damaged."""
+    """Loads the model of folder `path` into this process; raises ModelError if it is damaged."""
     folder = Path(path)
     manifest = read_manifest(folder)
     users, items = read_side(folder, manifest, "user"), read_side(folder, manifest, "item")
@@ -32,7 +32,7 @@ def load_numpy(path: str | Path) -> NumpyRecommender:
 
 
 def read_side(folder: Path, manifest: Manifest, side: Side) -> pa.Table:
-    """The rows of one side, by index; raises ModelError unless the indices are 0, 1, 2, ..."""
+    """Returns the rows of one side, by index; raises ModelError unless they are 0, 1, 2, ..."""
     parts = [pq.ParquetFile(file).read() for file in manifest.paths(folder, side)]
     table = pa.concat_tables(parts).sort_by(f"{side}_idx")
     index = table[f"{side}_idx"].to_numpy()
@@ -45,10 +45,10 @@ def read_side(folder: Path, manifest: Manifest, side: Side) -> pa.Table:
 
 
 def read_table(folder: Path, name: str) -> pa.Table:
-    """One of the further tables."""
+    """Reads one of the further tables."""
     return pq.ParquetFile(folder / f"{name}.parquet").read()
 
 
 def read_extras(folder: Path, manifest: Manifest) -> dict[str, bytes]:
-    """The further files, by name."""
+    """Reads the further files, by name."""
     return {name: (folder / name).read_bytes() for name in manifest.extras}

@@ -1,4 +1,4 @@
-"""Entries of an ONNX model's metadata: read, written, and left out of its digest."""
+"""Reads, adds and removes entries of an ONNX model's metadata."""
 
 from typing import Any
 
@@ -6,7 +6,10 @@ from matchlake.errors import ModelError
 
 
 def without_entry(data: bytes, key: str) -> tuple[bytes, str | None]:
-    """The model without the entry `key`, and the entry; raises ModelError for other bytes."""
+    """Returns the model without the entry `key`, and the entry.
+
+    Raises ModelError for other bytes.
+    """
     graph = _parsed(data)
     found = {each.key: each.value for each in graph.metadata_props}
     kept = [(name, value) for name, value in found.items() if name != key]
@@ -14,7 +17,7 @@ def without_entry(data: bytes, key: str) -> tuple[bytes, str | None]:
 
 
 def with_entry(data: bytes, key: str, value: str) -> bytes:
-    """The model with the entry `key`; its other entries stay."""
+    """Returns the model with the entry `key`; its other entries stay."""
     graph = _parsed(data)
     found = [(each.key, each.value) for each in graph.metadata_props if each.key != key]
     return _written(graph, [*found, (key, value)])
@@ -26,7 +29,7 @@ def _parsed(data: bytes) -> Any:
     try:
         return onnx.load_model_from_string(data)
     except Exception:  # noqa: BLE001 - protobuf raises errors of several kinds
-        raise ModelError("no ONNX model") from None
+        raise ModelError("not an ONNX model") from None
 
 
 def _written(graph: Any, entries: list[tuple[str, str]]) -> bytes:

@@ -1,4 +1,4 @@
-"""Scores rows by an ONNX graph in onnxruntime, in this process."""
+"""Scores rows with an ONNX graph by onnxruntime, in this process."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -14,14 +14,14 @@ Array = npt.NDArray[Any]
 
 
 def score_onnx(graph: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """The outputs of a graph by name; raises ModelError for a graph that does not run."""
+    """Returns the outputs of a graph by name; raises ModelError for a graph that does not run."""
     return onnx_runner(graph)(inputs)
 
 
 def onnx_runner(graph: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array]]:
-    """The function from inputs to outputs of a graph, by name, for many calls.
+    """Returns a function that computes the outputs of a graph by name, for many calls.
 
-    It, and this function, raise ModelError for a graph that does not run.
+    Both functions raise ModelError for a graph that does not run.
     """
     with _explained():
         session = _session(graph)
@@ -37,7 +37,7 @@ def onnx_runner(graph: bytes) -> Callable[[Mapping[str, Array]], dict[str, Array
 
 
 def with_nulls(scored: Mapping[str, Any]) -> dict[str, Any]:
-    """The label of a row without a prediction as None, as the model has it."""
+    """Replaces the label of a row without a prediction by None, as in the model's own outputs."""
     return {
         name: np.where(values == NULL_TEXT, None, values) if values.dtype.kind in "OU" else values
         for name, values in scored.items()

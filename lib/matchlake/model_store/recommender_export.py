@@ -1,8 +1,8 @@
-"""A recommender exported as ONNX, with the lists inside that it was verified with.
+"""A recommender exported as ONNX, with the recommendation lists that verified it.
 
-It is first written beside its place, as `exports` does for other models. Another process then asks
-it for the lists of the same users, and a list that differs is an error. Two neighbours of a list
-may change places if their scores are equal but for rounding.
+The export is first written to a temporary path, as `exports` does for other models. Another process
+then computes the lists of the same users from it, and a list that differs is an error. Two
+neighbours of a list may swap if their scores differ only by rounding.
 """
 
 import hashlib
@@ -44,16 +44,16 @@ class Exported(NamedTuple):
 
 
 def write_recommender(folder: Path, path: Path, model_version: str | None = None) -> Path:
-    """Writes the export of a saved model, not verified yet, beside `path`; returns where it is.
+    """Writes an unverified export of a saved model to a temporary path, and returns that path.
 
-    A path that ends in .onnx becomes the graph alone. Another one becomes a folder with the graph
-    and, if the model has factors, those of the items: for similar items and for new users. Raises
-    ParameterError for a model without a graph, and for one that is too large for ONNX.
+    If `path` ends in .onnx, the export is only the graph. Otherwise it is a folder with the graph
+    and, if the model has factors, the factors of the items: for similar items and for new users.
+    Raises ParameterError for a model without a graph, and for a model that is too large for ONNX.
     """
     if path.suffix not in ("", ".onnx"):
         raise ParameterError(
-            f"{path.name} must end in .onnx, or be a folder without an ending: verify finds the "
-            "format by it."
+            f"{path.name} must end in .onnx, or have no ending, for a folder: verify finds the "
+            "format by the ending."
         )
     model, seen = load_numpy(folder), load_seen_items(folder)
     manifest = read_manifest(folder)
@@ -64,7 +64,7 @@ def write_recommender(folder: Path, path: Path, model_version: str | None = None
     )
     if len(graph) > _LARGEST:
         raise ParameterError(
-            f"The graph has {len(graph)} bytes, and ONNX allows {_LARGEST}: fit a smaller rank."
+            f"The graph has {len(graph)} bytes, but ONNX allows {_LARGEST}: fit a smaller rank."
         )
     users = [*map(str, _spread(model.user_ids)), _STRANGER]
     lists = [_expected(model, seen, user, place) for user, place in _queries(model, users)]
@@ -95,10 +95,10 @@ def _write_digests(folder: Path) -> None:
 
 
 def finish_recommender(partial: Path, path: Path, difference: float) -> None:
-    """Writes the figure of the comparison into the export and moves it to its place."""
+    """Writes the largest difference into the export, and moves it to `path`."""
     exported = read_recommender(partial)
     if exported is None:
-        raise ModelError(f"{partial} is no exported recommender.")
+        raise ModelError(f"{partial} is not an exported recommender.")
     content, verified = exported
     figures = verified.model_copy(update={"largest_difference": difference})
     _graph_of(partial).write_bytes(with_lists(content, figures))
@@ -110,7 +110,9 @@ def finish_recommender(partial: Path, path: Path, difference: float) -> None:
 
 
 def verify_recommender(path: Path, exported: Exported) -> tuple[VerifiedLists, float]:
-    """The lists inside an export, and the largest difference of a score found now.
+    """Computes the lists of an export again.
+
+    Returns its lists, and the largest difference of a score.
 
     Raises ModelError for a graph that was changed, or that gives other lists.
     """
@@ -134,7 +136,7 @@ def verify_recommender(path: Path, exported: Exported) -> tuple[VerifiedLists, f
 
 
 def read_recommender(path: Path) -> Exported | None:
-    """The graph without its lists, and the lists; None for any other file or folder.
+    """Reads the graph and its lists separately; None for any other file or folder.
 
     Raises ModelError if the lists are damaged, or a file of the folder was changed.
     """
@@ -171,18 +173,18 @@ def _digests_in(folder: Path) -> Any:
 
 
 def with_lists(content: bytes, verified: VerifiedLists) -> bytes:
-    """The ONNX graph `content`, with the lists added to its metadata."""
+    """Adds the lists to the metadata of the ONNX graph `content`."""
     return with_entry(content, KEY, verified.model_dump_json())
 
 
 def _spread(ids: Any) -> list[Any]:
-    """Up to _USERS ids, evenly spread from the first to the last."""
+    """Returns up to _USERS ids, evenly spread from the first to the last."""
     places = np.unique(np.linspace(0, len(ids) - 1, _USERS).astype(int))
     return [ids[place] for place in places.tolist()]
 
 
 def _queries(model: Any, users: list[str]) -> list[tuple[Any, int]]:
-    """Each id as the model has it, with its row; -1 for an unknown one."""
+    """Returns each id in the model's type, with its row; -1 for an unknown id."""
     by_text = {str(key): (key, row) for row, key in enumerate(model.user_ids)}
     return [by_text.get(user, (None, -1)) for user in users]
 
@@ -196,6 +198,6 @@ def _expected(model: Any, seen: Any, user: Any, place: int) -> list[tuple[Any, f
 
 
 def _unknown_id(model: Any) -> Any:
-    """An id of the model's type that it does not know."""
+    """Returns an id of the model's type that is not in the model."""
     ids = model.user_ids
     return max(ids) + 1 if len(ids) and isinstance(ids[0], int) else _STRANGER

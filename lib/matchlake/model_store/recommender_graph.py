@@ -1,17 +1,17 @@
-"""A recommender as one ONNX graph: the id of a user in, the best items new to the user out.
+"""Exports a recommender as one ONNX graph: reads a user's id, returns the best new items.
 
 | input | is |
 |---|---|
-| `user_id` | text [1]: the id as text |
-| `exclude` | texts [n]: items to leave out, beside those that the user had in the fit |
-| `k` | whole number [1]: the greatest length of the list |
+| `user_id` | string [1]: the id as a string |
+| `exclude` | string [n]: items to leave out, besides those that the user had in the fit |
+| `k` | integer [1]: the maximum length of the list |
 
 | output | is |
 |---|---|
-| `item_id` | texts, best first; ties by the order of the model's items |
-| `score` | single precision, as many |
+| `item_id` | strings, best first; ties in the order of the model's items |
+| `score` | single precision, one per item |
 
-An unknown user gets the list that the model has for unknown users.
+An unknown user gets the model's list for unknown users.
 """
 
 import numpy as np
@@ -26,9 +26,9 @@ ITEM, SCORE = "item_id", "score"
 
 
 def recommender_graph(model: NumpyRecommender, seen: Csr | None) -> bytes:
-    """The graph of a model, with the items that each user had in the fit, if they are known.
+    """Returns the graph of a model, with the items that each user had in the fit, if known.
 
-    Raises ParameterError for a model whose scores are no sums.
+    Raises ParameterError for a model whose scores are not sums of products.
     """
     graph = Graph()
     user, exclude = graph.input(USER, "STRING", [1]), graph.input(EXCLUDE, "STRING", ["excluded"])
@@ -52,9 +52,9 @@ def recommender_graph(model: NumpyRecommender, seen: Csr | None) -> bytes:
 
 
 def _without(graph: Graph, scores: str, left_out: str, count: int) -> str:
-    """The scores [1, items], negative infinity where an item is left out.
+    """Returns the scores [1, items], negative infinity where an item is left out.
 
-    Unknown items have the row after the last, so there is one more column for a while.
+    Unknown items are scattered into an additional last column, which is then removed.
     """
     room = graph.constant(np.zeros((1, 1), np.float32))
     wide = graph.add("Concat", scores, room, axis=1)

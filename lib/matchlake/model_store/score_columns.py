@@ -18,20 +18,20 @@ _ONNX = {"DOUBLE": "DOUBLE", "STRING": "STRING", "INT": "INT32"}
 
 
 def onnx_type(sql_type: str) -> tuple[str, bool]:
-    """The type of an output's elements in ONNX, and whether a row has a list of them."""
+    """Returns the ONNX type of an output, and whether a row has a list."""
     element = sql_type.removeprefix("ARRAY<").removesuffix(">")
     return _ONNX[element], element != sql_type
 
 
 def packed_trees(head: Head) -> Forest | None:
-    """The trees of a head for compiled code; None for another head."""
+    """Returns the trees of a head for compiled code; None for other heads."""
     if not isinstance(head, TreesHead):
         return None
     return pack_forest(head.nodes, head.roots, head.leaf_values, head.targets, len(head.base))
 
 
 def score_matrix(head: Head, forest: Forest | None, matrix: Array) -> dict[str, Array]:
-    """The outputs of `head.numpy`, with the same bits; trees run as compiled code."""
+    """Returns the same bits as `head.numpy`, but runs trees as compiled code."""
     if forest is None or not isinstance(head, TreesHead):
         return head.numpy(matrix)
     return head.outputs_of(head.finished(walk_forest(forest, matrix), matrix))
@@ -40,7 +40,7 @@ def score_matrix(head: Head, forest: Forest | None, matrix: Array) -> dict[str, 
 def arrow_outputs(
     head: Head, forest: Forest | None, keys: Sequence[str], batch: pa.RecordBatch
 ) -> pa.RecordBatch:
-    """The keys and the outputs for a batch with the keys and the head's columns."""
+    """Scores a batch with the keys and the head's columns; returns the keys and the outputs."""
     matrix = np.empty((batch.num_rows, len(head.columns)))
     for position, name in enumerate(head.columns):
         column = batch.column(name).cast(pa.float64())

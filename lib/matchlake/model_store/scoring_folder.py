@@ -1,4 +1,4 @@
-"""A scoring model in a folder: the model and its held-out rows, and how MLflow logs both."""
+"""A scoring model in a folder with its held-out rows, and its MLflow flavor."""
 
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -15,13 +15,13 @@ MODEL_FILE, HELD_OUT_FILE = "scoring_model.json", "held_out.json"
 GRAPH_FILE = "model.onnx"
 """The model as an ONNX graph, features included."""
 SCORING = "scoring"
-"""Folder of the model among the artifacts of an MLflow model."""
+"""The artifact folder of the model in an MLflow model."""
 
 _NEEDS = ("mlflow", "numba", "numpy", "pandas", "pyarrow", "pydantic")
 
 
 def save_scoring_model(model: ScoringModel, folder: Path, held_out: pd.DataFrame) -> None:
-    """Writes a model and some rows of its input columns, with which exports are verified."""
+    """Writes a model and its held-out rows, which verify exports."""
     rows = HeldOut.of(model.features, held_out)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HELD_OUT_FILE).write_text(rows.model_dump_json(), encoding="utf-8")
@@ -32,19 +32,19 @@ def save_scoring_model(model: ScoringModel, folder: Path, held_out: pd.DataFrame
 def write_graph(model: ScoringModel, folder: Path) -> None:
     """Writes the ONNX graph beside the model, if the package onnx is installed.
 
-    MLflow and `matchlake serve` score with it; without it MLflow scores with NumPy.
+    MLflow and `matchlake serve` score with the graph. Without a graph MLflow scores with NumPy.
     """
     if find_spec("onnx") is not None:
         (folder / GRAPH_FILE).write_bytes(model.to_onnx())
 
 
 def load_scoring_model(folder: Path) -> ScoringModel:
-    """The model of a folder; raises ModelError if there is none, or it is damaged."""
+    """Loads the model of a folder; raises ModelError if it is missing or damaged."""
     return ScoringModel.from_json(_read(folder / MODEL_FILE))
 
 
 def load_held_out(folder: Path) -> HeldOut:
-    """The held-out rows of a folder; raises ModelError if there are none."""
+    """Loads the held-out rows of a folder; raises ModelError if they are missing."""
     return HeldOut.from_json(_read(folder / HELD_OUT_FILE))
 
 
@@ -53,7 +53,7 @@ def _read(path: Path) -> str:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError):
         raise ModelError(
-            f"{path.parent} holds no scoring model: {path.name} cannot be read. Train the model "
+            f"{path.parent} has no scoring model: {path.name} cannot be read. Train the model "
             "again, or name another version."
         ) from None
 
@@ -87,13 +87,13 @@ def scoring_flavor(folder: Path) -> dict[str, Any]:
 
 
 def _needs(folder: Path) -> tuple[str, ...]:
-    """The packages that score; onnxruntime only for a folder with a graph."""
+    """Returns the packages that scoring needs; onnxruntime only for a folder with a graph."""
     has_runtime = find_spec("onnxruntime") is not None
     return (*_NEEDS, "onnxruntime") if has_runtime and (folder / GRAPH_FILE).is_file() else _NEEDS
 
 
 def _requirement(name: str) -> str:
-    """The package in its version here; in any version if it is not here."""
+    """Returns the requirement with the installed version, or without a version if not installed."""
     try:
         return f"{name}=={version(name)}"
     except PackageNotFoundError:
@@ -101,7 +101,7 @@ def _requirement(name: str) -> str:
 
 
 def _example(model: ScoringModel, held_out: HeldOut) -> pd.DataFrame:
-    """One row in the types that MLflow writes as JSON."""
+    """Returns one row in types that MLflow can write as JSON."""
     row = pd.DataFrame(held_out.typed(model.features))[:1]
     for name, kind in column_types(model.features).items():
         if kind.startswith("decimal"):
@@ -111,7 +111,6 @@ def _example(model: ScoringModel, held_out: HeldOut) -> pd.DataFrame:
     return row
 
 
-# MLflow refuses a null in a column of whole numbers, of booleans or of lists, unless it is of any
-# type.
+# Other types are Any: MLflow refuses null in columns of integers, booleans and lists.
 _MLFLOW = {"string": "string", "date": "datetime", "float": "double", "double": "double"}
 _OUTPUTS = {"DOUBLE": "double", "STRING": "string", "INT": "integer"}

@@ -1,4 +1,4 @@
-"""A model that scores: a fitted feature set and a head, with the same results in every engine."""
+"""Scoring models: a fitted feature set and a head, with the same results in every engine."""
 
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -33,27 +33,27 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 
 _MANY = 5000
-"""Trees run as compiled code for this many rows; for fewer ones loading it costs more."""
+"""The minimum number of rows for compiled trees; for fewer rows loading the code costs more."""
 LARGEST_JSON = 200_000_000
-"""The most characters of a model as JSON."""
+"""The maximum number of characters of a model as JSON."""
 
 
 class ScoringModel(Params):
-    """A feature set and a head. `to_json` and `from_json` keep all of it.
+    """A feature set and a head. `to_json` and `from_json` keep the whole model.
 
-    Its outputs are columns of their own beside the keys of the feature set: `prediction`, for
-    classes also `probabilities`, for clusters also `distances`.
+    The output columns follow the keys of the feature set: `prediction`, for classes also
+    `probabilities`, for clusters also `distances`.
     """
 
     schema_version: Literal[1] = 1
-    """The version of this data's schema; a later release that changes the schema raises it."""
+    """The schema version; a release that changes the schema increments it."""
     name: str = Field(min_length=1, max_length=128)
     """The model's name."""
     task: Task
     features: FeatureModel
     head: AnyHead
     verified: Verified | None = None
-    """What an export was compared with; None before an export."""
+    """The comparison that verified an export; None in a model that is not an export."""
 
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
@@ -68,7 +68,7 @@ class ScoringModel(Params):
                 f"{', '.join(made)}"
             )
         if self.head.task != self.task:
-            raise ValueError(f"the task is {self.task}, and the head is for {self.head.task}")
+            raise ValueError(f"the task is {self.task}, but the head is for {self.head.task}")
         taken = {output.name for output in self.head.outputs()} & set(self.features.keys)
         if taken:
             raise ValueError(f"a key has the name of an output column: {', '.join(sorted(taken))}")
@@ -76,7 +76,7 @@ class ScoringModel(Params):
 
     @classmethod
     def from_json(cls, text: str) -> "ScoringModel":
-        """The model that `to_json` wrote; raises ModelError for any other text."""
+        """Reads the JSON of `to_json`; raises ModelError for any other string."""
         if len(text) > LARGEST_JSON:
             raise ModelError(
                 f"The JSON of a model has {len(text)} characters; at most {LARGEST_JSON} are read."
@@ -101,15 +101,15 @@ class ScoringModel(Params):
         return self.head.outputs()
 
     def columns(self) -> list[str]:
-        """The table's columns that a score reads."""
+        """Returns the columns of the table that scoring reads."""
         return self.features.columns()
 
     def transform(self, frame: "DataFrame") -> "DataFrame":
-        """The keys and the outputs of every row of `frame`. Lazy.
+        """Returns the keys and the outputs of every row of `frame`. Lazy.
 
-        A head that has SQL runs without Python; another one runs in Python workers on Arrow
-        batches. Raises SchemaError if `frame` lacks a column, or has one of another type than at
-        fit. A value that an option refuses fails the action that reads it.
+        A head with SQL runs without Python. Other heads run in Python workers on Arrow batches.
+        Raises SchemaError if `frame` lacks a column, or if a column has another type than at fit. A
+        value that an option refuses fails the action that reads it.
         """
         features = self.features.transform(frame)
         if self.head.sql_limit() is not None:
@@ -133,9 +133,10 @@ class ScoringModel(Params):
         return features.mapInArrow(score_batches, ", ".join(listed))
 
     def to_sql(self, relation: str, dialect: str = "spark") -> str:
-        """A query with the result of `transform`, over `relation`: any SQL that FROM takes.
+        """Returns a query with the result of `transform`, over `relation`: any SQL after FROM.
 
-        `dialect` is spark or duckdb. Raises ParameterError for a head that is too large for SQL.
+        `dialect` is spark or duckdb. Raises ParameterError if the model cannot be written as SQL,
+        or is too large for it.
         """
         chosen, reason = find_dialect(dialect), self.head.sql_limit()
         if reason is not None:
@@ -151,22 +152,22 @@ class ScoringModel(Params):
         return [[*keys, *named(stage.items(), dialect)] for stage in stages]
 
     def score_numpy(self, columns: Mapping[str, Any]) -> dict[str, Array]:
-        """The outputs by name, without Spark, from columns of equal length or a single row.
+        """Returns the outputs by name, without Spark, from columns of equal length or one row.
 
-        A row without a prediction has NaN; the label None; the cluster -1. Raises SchemaError if a
-        column is missing, InputError for a value that an option refuses.
+        In a row without a prediction, numbers are NaN, the label is None, and the cluster is -1.
+        Raises SchemaError if a column is missing, InputError for a value that an option refuses.
         """
         return self.score_features(np.atleast_2d(self.features.transform_numpy(columns)))
 
     def score_features(self, matrix: Array) -> dict[str, Array]:
-        """The outputs by name, from the encoded rows (rows, features), NaN for a missing value."""
+        """Returns the outputs by name, from encoded rows (rows, features), NaN if missing."""
         forest = packed_trees(self.head) if len(matrix) >= _MANY else None
         return score_matrix(self.head, forest, matrix)
 
     def transform_pandas(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """The result of `transform` as a pandas frame with the index of `frame`.
+        """Returns the result of `transform` as a pandas frame with the index of `frame`.
 
-        A cluster is Int32; a list of numbers is a list, or None without a prediction.
+        A cluster is Int32. A list output is None in a row without a prediction.
         """
         features = self.features.transform_pandas(frame)[list(self.head.columns)]
         scored = self.score_features(features.to_numpy(np.float64, na_value=np.nan))
@@ -175,12 +176,12 @@ class ScoringModel(Params):
         return keys.join(outputs).set_axis(frame.index)
 
     def to_onnx(self, metadata: Mapping[str, str] | None = None) -> bytes:
-        """The model as an ONNX graph in double, features included.
+        """Returns the model as an ONNX graph in double, including the features.
 
         A numeric column is an input of its name, double [rows] with NaN for null. A category is an
-        input NAME:text, string [rows], or [rows, length] for lists: see `onnx_inputs`. The output
-        `refused` is there if an option refuses values. The metadata hold the signature, by which a
-        server checks requests. Raises ParameterError for a head without a graph.
+        input NAME:text, string [rows], or [rows, length] for lists: see `onnx_inputs`. The graph
+        has the output `refused` if an option refuses values. The metadata contain the signature,
+        with which a server checks requests. Raises ParameterError for a head without a graph.
         """
         reason = self.head.onnx_limit()
         if reason is not None:
@@ -202,10 +203,10 @@ class ScoringModel(Params):
         return graph.to_bytes(self.name, entries)
 
     def onnx_inputs(self, columns: Mapping[str, npt.ArrayLike]) -> dict[str, Array]:
-        """The columns of a table as the inputs of the ONNX graph, by the name of the input."""
+        """Returns the columns of a table as the inputs of the ONNX graph, by name."""
         return onnx_inputs(self.features.features, columns)
 
 
 def model_from_json(text: str) -> ScoringModel:
-    """`ScoringModel.from_json`, as pickles name it."""
+    """Calls `ScoringModel.from_json`; pickles refer to this function."""
     return ScoringModel.from_json(text)

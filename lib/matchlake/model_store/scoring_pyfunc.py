@@ -1,6 +1,6 @@
-"""A scoring model as MLflow serves it: one process, without Spark, by its ONNX graph.
+"""The MLflow flavor of a scoring model: scores in one process by the ONNX graph, without Spark.
 
-MLflow runs this file when it loads the model. Nothing else imports it.
+MLflow runs this file when it loads the model. No other module imports it.
 """
 
 from importlib.util import find_spec
@@ -18,7 +18,7 @@ from matchlake.model_store.scoring_folder import GRAPH_FILE, SCORING, load_scori
 
 
 class ScoringPyfunc(PythonModel):  # type: ignore[misc]
-    """Scores rows: one output row per input row, in order."""
+    """Scores rows; returns one row per input row, in the same order."""
 
     def load_context(self, context: Any) -> None:
         """Reads the model that was logged, and its graph if onnxruntime is installed."""
@@ -32,7 +32,7 @@ class ScoringPyfunc(PythonModel):  # type: ignore[misc]
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
-        """The outputs of the model; keys are not needed, and not returned."""
+        """Returns the outputs of the model; it neither needs nor returns keys."""
         del context, params
         scored = self._scored(model_input)
         if scored is None:
@@ -40,9 +40,9 @@ class ScoringPyfunc(PythonModel):  # type: ignore[misc]
         return pd.DataFrame(pandas_outputs(scored), index=model_input.index)
 
     def _scored(self, frame: pd.DataFrame) -> dict[str, Any] | None:
-        """The outputs of the graph.
+        """Returns the outputs of the graph, or None.
 
-        None without a graph, and if NumPy has to say which value is refused, or missing.
+        None: there is no graph, or NumPy must find the refused or missing value.
         """
         if self._run is None or not set(self._model.columns()) <= set(frame.columns):
             return None

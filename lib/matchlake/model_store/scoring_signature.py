@@ -1,4 +1,4 @@
-"""The signature of a scoring model: what a server checks requests by."""
+"""The signature of a scoring model, with which a server checks requests."""
 
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from matchlake.model_store.served_signature import (
 def scoring_signature(
     name: str, task: str, features: FeatureModel, outputs: list[HeadOutput]
 ) -> ScoringSignature:
-    """What a scoring model reads and gives."""
+    """Returns the inputs and outputs of a scoring model."""
     return ScoringSignature(
         name=name,
         task=task,

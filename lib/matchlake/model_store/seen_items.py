@@ -1,7 +1,7 @@
-"""The items that each user had in the fit, packed: a served model does not recommend them again.
+"""The items that each user had in the fit; a served model does not recommend them again.
 
-A saved model has no interactions, so a job writes them beside it: two or three bytes per
-interaction, without ids, as row numbers of the model's users and items.
+A saved model has no interactions, so a job writes them into its folder. They are row numbers of the
+model's users and items: two or three bytes per interaction, without ids.
 """
 
 import logging
@@ -28,13 +28,13 @@ _log = logging.getLogger(__name__)
 
 _FILE = "seen_items.bin"
 _MOST = 100_000_000
-"""Interactions that pass through the driver at most."""
+"""The maximum number of interactions that the driver collects."""
 
 
 def save_seen_items(interactions: "DataFrame", folder: Path) -> None:
     """Writes the pairs of `interactions` into the folder of a saved model; one Spark job.
 
-    Logs a warning instead, and writes nothing, if they are too many for the driver.
+    If they are too many for the driver, it logs a warning and writes nothing.
     """
     users = read_side(folder, read_manifest(folder), "user")
     count = pc.sum(users["n_interactions"]).as_py() or 0
@@ -52,7 +52,7 @@ def save_seen_items(interactions: "DataFrame", folder: Path) -> None:
 
 
 def write_seen_items(data: pa.ChunkedArray, folder: Path) -> None:
-    """Writes packed pairs, as `Pack` makes them, into the folder of a saved model."""
+    """Writes the pairs of a `Pack` into the folder of a saved model."""
     manifest = read_manifest(folder)
     ids = {name: combined(read_side(folder, manifest, side)[name]) for name, side in _SIDES.items()}
     table = unpack_pairs(data) if len(data) else None
@@ -60,7 +60,7 @@ def write_seen_items(data: pa.ChunkedArray, folder: Path) -> None:
 
 
 def load_seen_items(folder: Path) -> Csr | None:
-    """The items of each user, by the model's row numbers; None if they were not saved."""
+    """Loads the items of each user, by the model's row numbers; None if they were not saved."""
     path = folder / _FILE
     if not path.is_file():
         return None
@@ -83,7 +83,7 @@ def _rows(known: pa.Table | None, ids: dict[str, pa.Array]) -> Csr:
 
 
 def _places(column: pa.DictionaryArray, ids: pa.Array) -> Ints:
-    """The model's row of each id; -1 for ids that it does not know."""
+    """Returns the model's row of each id; -1 for unknown ids."""
     known = pc.fill_null(pc.index_in(column.dictionary.cast(ids.type), ids), -1)
     places: Ints = np.asarray(known).astype(np.int64)[np.asarray(column.indices)]
     return places

@@ -1,4 +1,4 @@
-"""What the server of `matchlake.serve` needs of a recommender beside its graph."""
+"""The files and the signature that `matchlake.serve` needs besides the graph of a recommender."""
 
 import hashlib
 import io
@@ -22,7 +22,7 @@ FACTORS_FILE, BIAS_FILE, ITEMS_FILE = "item_factors.npy", "item_bias.npy", "item
 def recommender_signature(
     model: NumpyRecommender, algorithm: str, *, predicts_ratings: bool
 ) -> RecommenderSignature:
-    """What a recommender knows; its ids are texts in the graph."""
+    """Returns the signature of a recommender; ids are strings in the graph."""
     return RecommenderSignature(
         name="recommender",
         algorithm=algorithm,
@@ -40,7 +40,7 @@ def _id_type(ids: Any) -> Any:
 
 
 def _fold_in(model: NumpyRecommender) -> FoldIn | None:
-    """The least squares problem of a user; None for a model that solves another one."""
+    """Returns the least squares problem of a user; None for a model without such a problem."""
     if not isinstance(model, NumpyFactorModel) or model.params.nonnegative:
         return None
     params: AlsParams = model.params
@@ -61,7 +61,7 @@ def _fold_in(model: NumpyRecommender) -> FoldIn | None:
 
 
 def item_arrays(model: NumpyRecommender) -> dict[str, bytes]:
-    """The files with the items' ids, factors and biases; none for a model without factors."""
+    """Returns the files of the items' ids, factors and biases; none for a model without factors."""
     if not isinstance(model, NumpyFactorRecommender):
         return {}
     items = model.sides[ITEM]

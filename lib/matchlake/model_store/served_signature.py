@@ -1,6 +1,6 @@
-"""What a served model reads and gives, as plain data inside its export.
+"""The inputs and outputs of a served model, as plain data inside its export.
 
-The server reads it with NumPy and onnxruntime alone, so it holds all that a request is checked by.
+The server has only NumPy and onnxruntime, so the signature contains all checks of a request.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ SIGNATURE = "matchlake.signature"
 
 
 class ServedColumn(Params):
-    """A column of a request, and the inputs of the graph that it becomes."""
+    """A column of a request, and the inputs of the graph that are made from it."""
 
     name: str
     type: str
@@ -23,7 +23,7 @@ class ServedColumn(Params):
     number: bool = False
     """Whether the graph reads it as a double, NaN for null."""
     text: bool = False
-    """Whether the graph reads it as text."""
+    """Whether the graph reads it as a string."""
     refuses: tuple[Literal["null", "unknown"], ...] = ()
     """The values that an option of a feature refuses."""
 
@@ -33,7 +33,7 @@ class ServedOutput(Params):
 
     name: str
     type: str
-    """As Spark names it."""
+    """The type, as Spark names it."""
 
 
 class ScoringSignature(Params):
@@ -41,12 +41,12 @@ class ScoringSignature(Params):
 
     kind: Literal["scoring"] = "scoring"
     schema_version: Literal[1] = 1
-    """The version of this data's schema; a later release that changes the schema raises it."""
+    """The schema version; a release that changes the schema increments it."""
     name: str
     task: str
     columns: tuple[ServedColumn, ...] = Field(min_length=1)
     keys: tuple[str, ...] = ()
-    """Columns that a request may hold, and that are not read."""
+    """Columns that a request may contain, but that are not read."""
     outputs: tuple[ServedOutput, ...] = Field(min_length=1)
 
 
@@ -56,13 +56,13 @@ class FoldIn(Params):
     level: float
     """The mean of all ratings; 0 in an implicit fit."""
     centered: bool
-    """Whether items have a bias, and values are measured from the mean."""
+    """Whether items have a bias; values are then relative to the mean."""
     slope: float
     base: float
     gain: float
     shift: float
     base_weight: float
-    """Weight of every pair, observed or not."""
+    """The weight of every pair, observed or not."""
     counts_all_pairs: bool
     """Whether the penalty counts every pair at `base_weight`."""
     penalty_weight: float
@@ -71,11 +71,11 @@ class FoldIn(Params):
 
 
 class RecommenderSignature(Params):
-    """A model that lists the best items of a user."""
+    """A model that recommends items to a user."""
 
     kind: Literal["recommender"] = "recommender"
     schema_version: Literal[1] = 1
-    """The version of this data's schema; a later release that changes the schema raises it."""
+    """The schema version; a release that changes the schema increments it."""
     name: str
     algorithm: str
     id_type: Literal["string", "integer"]

@@ -1,4 +1,4 @@
-"""The rows that a served model answers, from what a caller sent."""
+"""Converts the input of a caller to the rows that a served model scores."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _EXAMPLE = '{"dataframe_records": [{"user_id": ..., "item_id": ...}]}'
 
 
 def rows_of(sent: pd.DataFrame, *required: str) -> pd.DataFrame:
-    """The rows of `sent`; MLflow passes columns of lists as one row, which is unpacked.
+    """Returns the rows of `sent`; MLflow passes columns of lists as one row, which is unpacked.
 
     Raises SchemaError for missing columns, and for columns of different lengths.
     """
@@ -41,30 +41,30 @@ def rows_of(sent: pd.DataFrame, *required: str) -> pd.DataFrame:
 
 
 def ids_of(rows: pd.DataFrame, name: str, known: Mapping[Any, int]) -> list[Any]:
-    """The ids of a column in the type of the `known` ones; None for null.
+    """Returns the ids of a column in the type of the `known` ids; None for null.
 
-    An integer becomes a string where ids are strings, for example. Raises SchemaError for an id
-    that cannot be converted exactly: it would be unknown, and get the answer of an unknown one.
+    For example, an integer becomes a string if ids are strings. Raises SchemaError for an id that
+    cannot be converted exactly, because it would silently be treated as unknown.
     """
     return exact_ids(rows[name].to_list(), known, name)
 
 
 def exclusions_of(rows: pd.DataFrame, known: Mapping[Any, int]) -> list[Sequence[Any]]:
-    """The items not to recommend, per row; empty where nothing was sent.
+    """Returns the items not to recommend, per row; empty if none were sent.
 
-    Raises SchemaError for a value that is no list, and for items as `ids_of` does.
+    Raises SchemaError for a value that is not a list, and for items as `ids_of` does.
     """
     sent: list[Any] = rows[EXCLUDE].to_list() if EXCLUDE in rows else [None] * len(rows)
     for value in sent:
         if not _is_list(value) and not _is_null(value):
             raise SchemaError(
-                f"{EXCLUDE} {value!r} is no list. Send a list of item ids per row, or null."
+                f"{EXCLUDE} {value!r} is not a list. Send a list of item ids per row, or null."
             )
     return [() if _is_null(value) else exact_ids(list(value), known, EXCLUDE) for value in sent]
 
 
 def _exclusions(values: Any, size: int) -> Any:
-    """A flat list belongs to the only user; otherwise there is a list, or null, per user."""
+    """Returns a list, or null, per user; a flat list is that of a single user."""
     if _is_list(values) and size == 1 and not any(_is_list(v) or _is_null(v) for v in values):
         return [values]
     return values

@@ -1,9 +1,10 @@
 """Saves a model to a folder of Parquet files, and loads it.
 
-The path decides who writes the files. Every machine of a cluster sees folders below `/Volumes` or
-`/dbfs`: there the executors write and read, and the rows never pass through the driver. Any other
-path is the driver's own disk: the rows come to the driver as Arrow (100,000 rows at rank 64 are
-25 MB) and go back from it. Only `load_numpy` needs all of them in one process.
+The path decides who writes the files. All machines of a cluster see folders below `/Volumes` or
+`/dbfs`. There the executors write and read, and rows do not pass through the driver. Any other path
+is on the driver's disk: the driver collects the rows as Arrow to save them, and sends them to Spark
+to load them (100,000 rows at rank 64 are 25 MB). Only `load_numpy` needs all of them in one
+process.
 """
 
 import shutil
@@ -35,7 +36,7 @@ _SHARED = ("/Volumes/", "/dbfs/")
 
 
 def save_model(model: Recommender, path: str | Path) -> None:
-    """Saves `model` in the new folder `path`: all of it, or nothing.
+    """Saves `model` in the new folder `path`, completely or not at all.
 
     Runs one Spark job per frame. The files are written beside the folder and moved to it when they
     are complete. Raises ModelError if `path` exists, or if rows were folded in since the fit: save
@@ -60,7 +61,7 @@ def save_model(model: Recommender, path: str | Path) -> None:
 
 
 def load_model(path: str | Path, spark: SparkSession | None = None) -> Recommender:
-    """The model saved in folder `path`, as frames of `spark`, by default the active session.
+    """Loads the model of folder `path` as frames of `spark`, by default the active session.
 
     Below `/Volumes` and `/dbfs` the frames read the files when they are used, so the folder must
     stay until then. Raises ModelError if the folder is damaged, or if there is no session.
@@ -123,13 +124,14 @@ def _write_side(frame: DataFrame, folder: Path, side: Side) -> int:
 
 
 def _refuse_gaps(index: npt.NDArray[np.int64], side: Side) -> int:
-    """The number of rows of ascending `index`; raises ModelError unless it is that of a fit."""
+    """Returns the number of rows; raises ModelError unless the ascending `index` has no gaps."""
     count = len(index)
     strange = int(np.sum(index >= count))
     if strange or not np.array_equal(index, np.arange(count)):
         raise ModelError(
             f"{strange or 'Some'} of {count} {side}s are not rows of the fit: fold_in added or "
-            "replaced them, and a saved model holds a fit only. Save the fitted model, and fold "
+            "replaced them, but a saved model has only rows of the fit. Save the fitted model, "
+            "and fold "
             "them in again after loading it (model.fold_in)."
         )
     return count
@@ -158,7 +160,7 @@ def _plain(kind: pa.DataType) -> pa.DataType:
 def _local(path: str | Path) -> Path:
     if "://" in str(path) or str(path).startswith("dbfs:"):
         raise ModelError(
-            f"{path} is no folder of this machine: save models to, and load them from, a local "
+            f"{path} is not a folder of this machine: save models to, and load them from, a local "
             "folder or a mounted one such as /Volumes/catalog/schema/volume/folder."
         )
     return Path(path).absolute()

@@ -1,4 +1,4 @@
-"""What an export was compared with: rows, expected scores, and how far the export was off."""
+"""The comparison that verified an export: rows, expected scores, and the largest difference."""
 
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -18,7 +18,7 @@ _TIE = 1e-12
 
 
 class Verified(Params):
-    """The comparison of an exported model with the model, kept inside the export."""
+    """The comparison of an export with its model, stored inside the export."""
 
     matchlake_version: str = Field(default_factory=lambda: version("matchlake"))
     """The release that wrote the export."""
@@ -57,7 +57,7 @@ def _plain(value: Any) -> Any:
 
 
 def largest_difference(found: Mapping[str, Any], verified: Verified) -> float:
-    """How far the outputs `found` are from the expected ones.
+    """Returns the largest difference between the outputs `found` and the expected outputs.
 
     Raises ModelError for a difference beyond the tolerance, another label, or other outputs.
     """
@@ -77,8 +77,8 @@ def largest_difference(found: Mapping[str, Any], verified: Verified) -> float:
     if largest > verified.tolerance:
         raise ModelError(
             f"The scores of the export differ by {largest:.3g} from the model's; "
-            f"{verified.tolerance:g} is allowed. The file was changed, or its runtime rounds in "
-            "another way. Export the model again."
+            f"{verified.tolerance:g} is allowed. The file was changed, or its runtime rounds "
+            "differently. Export the model again."
         )
     return largest
 
@@ -87,7 +87,7 @@ def _difference(name: str, row: int, pair: tuple[Any, Any], verified: Verified) 
     found, expected = pair
     if isinstance(expected, list | tuple):
         if found is None or len(found) != len(expected):
-            raise ModelError(f"Row {row} has another number of {name} than the model gives.")
+            raise ModelError(f"Row {row} has a different number of {name} than the model.")
         pairs = zip(found, expected, strict=True)
         return max(_difference(name, row, each, verified) for each in pairs)
     if isinstance(expected, float) and isinstance(found, float):
@@ -98,7 +98,7 @@ def _difference(name: str, row: int, pair: tuple[Any, Any], verified: Verified) 
 
 
 def _is_tie(row: int, verified: Verified) -> bool:
-    """Whether two probabilities of a row are so close that rounding decides its label."""
+    """Returns whether two probabilities of a row are so close that rounding decides its label."""
     values = verified.expected.get(PROBABILITIES, ())
     if not values or values[row] is None:
         return False

@@ -1,4 +1,4 @@
-"""The lists of some users inside an exported recommender, and the comparison with them."""
+"""The recommendation lists of some users, stored in an exported recommender to verify it."""
 
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ _TOLERANCE = 1e-5
 
 
 class VerifiedLists(Params):
-    """Users, and the lists that the model has for them."""
+    """Users, and their recommendation lists by the model."""
 
     matchlake_version: str = Field(default_factory=lambda: version("matchlake"))
     """The release that wrote the export."""
@@ -30,7 +30,7 @@ class VerifiedLists(Params):
     """The list of each user, best first."""
     scores: tuple[tuple[float, ...], ...]
     tolerance: float = Field(_TOLERANCE, gt=0, le=1e-3)
-    """The largest difference of scores, relative to the larger of the expected one and 1."""
+    """The allowed difference of scores, relative to the larger of the expected score and 1."""
     largest_difference: float | None = None
     """The largest difference that was found; None before the first comparison."""
     model_version: str | None = None
@@ -45,10 +45,10 @@ class VerifiedLists(Params):
 def list_difference(
     user: str, found: tuple[list[str], Array], listed: tuple[Any, ...], tolerance: float
 ) -> float:
-    """The largest difference of a score; raises ModelError for another list."""
+    """Returns the largest difference of a score; raises ModelError if the list differs."""
     items, scores = listed[0], np.array(listed[1])
     if len(found[0]) != len(items):
-        raise ModelError(f"The list of user {user!r} has another length than the model's.")
+        raise ModelError(f"The list of user {user!r} has a different length than the model's list.")
     unit = np.maximum(1.0, np.abs(scores))
     largest = float((np.abs(found[1] - scores) / unit).max(initial=0.0))
     if largest > tolerance:
@@ -58,7 +58,7 @@ def list_difference(
         )
     for rank in (rank for rank, item in enumerate(items) if item != found[0][rank]):
         tied = np.abs(scores - scores[rank]) <= 2 * tolerance * unit
-        # An item of the same score as the last one may stand outside of the model's list.
+        # An item with the same score as the last one may be just outside the model's list.
         if not tied[-1] and found[0][rank] not in {items[other] for other in np.flatnonzero(tied)}:
             raise ModelError(
                 f"Item {rank + 1} of user {user!r} is {found[0][rank]!r} instead of "

@@ -1,1 +1,1 @@
-"""Model quality: drift of inputs, quality where labels arrived, and when to train again."""
+"""Model monitoring: drift of the features, quality on labelled rows, and alerts to train again."""

@@ -1,11 +1,12 @@
-"""Whether a window of rows differs from the training rows more than chance allows.
+"""Tests whether a window of rows differs from the training rows by more than chance.
 
-Each feature is counted in cells: about twenty quantile bins, or categories, with one for missing
-values. Its measure is the Kolmogorov-Smirnov distance of numbers, or Pearson's chi-square of
-categories. A permutation test gives the noise of the measures: the rows of both sides are assigned
-to the sides at random, many times. A feature's score is its measure in units of that noise, and the
-alarm is about the largest score. So the level holds for all features together, without a table of
-thresholds. `profiling.drift` describes the change of whole tables in Spark, without a test.
+Each feature has bins: about twenty quantile bins or its categories, and one bin for missing values.
+The measure of a feature is the Kolmogorov-Smirnov distance for numbers, and Pearson's chi-square
+for categories. A permutation test gives the distribution of the measures without drift: it assigns
+the rows to the two sides at random, many times. The z-score of a feature is its measure in standard
+deviations above the mean of that distribution. The test compares the largest z-score, so that its
+level holds for all features together. `profiling.drift` describes the change of whole tables in
+Spark, without a test.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ _BINS = 20
 _CATEGORIES = 50
 _HALF = 0.5
 _CHUNK = 32
-"""Permutations at a time: each takes four bytes per row."""
+"""The number of permutations in one matrix product; each takes four bytes per row."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,11 @@ class FeatureDrift:
 
     feature: str
     measure: float
-    """The distance of the cumulative fractions, or chi-square per row for categories."""
-    score: float
+    """The Kolmogorov-Smirnov distance, or chi-square per row for categories."""
+    z_score: float
     """The measure, in standard deviations above its mean under no drift."""
     psi: float
-    """The population stability index over the same cells; 0 is no change."""
+    """The population stability index over the same bins; 0 means no change."""
 
 
 @dataclass(frozen=True)
@@ -44,17 +45,17 @@ class DriftTest:
     """The changes of all features."""
 
     features: tuple[FeatureDrift, ...]
-    """The largest score first."""
+    """All features, the largest z-score first."""
     p_value: float
-    """The probability of a largest score like this one without drift."""
+    """The probability, without drift, of a largest z-score that is at least this large."""
 
 
 def compare_inputs(
     before: pd.DataFrame, after: pd.DataFrame, resamples: int, seed: int
 ) -> DriftTest:
-    """Compares the columns that both frames have; both need a row.
+    """Compares the columns that both frames have; each frame needs a row.
 
-    NaN, infinity and null are one cell of their own.
+    NaN, infinity and null share one bin.
     """
     names = [name for name in before.columns if name in after.columns]
     cells = [_cells(before[name], after[name]) for name in names]
@@ -75,13 +76,13 @@ def compare_inputs(
         FeatureDrift(name, float(m), float(s), _psi(c, len(before)))
         for name, m, s, c in zip(names, observed, scores, cells, strict=True)
     ]
-    ordered = sorted(found, key=lambda each: (-each.score, each.feature))
+    ordered = sorted(found, key=lambda each: (-each.z_score, each.feature))
     return DriftTest(tuple(ordered), float(p_value))
 
 
 @dataclass(frozen=True)
 class _Cells:
-    """The cell of each row, those before first; whether the order of cells has a meaning."""
+    """The bin of each row, training rows first, and whether the bins are ordered."""
 
     codes: Codes
     count: int
@@ -91,7 +92,7 @@ class _Cells:
 def _permuted(
     times: int, both: int, size: int, random: np.random.Generator
 ) -> npt.NDArray[np.float32]:
-    """For each permutation, 1 for the rows that are assigned to the window."""
+    """Returns, for each permutation, 1 for the rows that are assigned to the window."""
     is_after = np.zeros((times, both), dtype="float32")
     for row in is_after:
         row[random.permutation(both)[:size]] = 1
@@ -120,7 +121,7 @@ def _categories(values: pd.Series) -> _Cells:
 
 
 def _measures(cells: list[_Cells], is_after: npt.NDArray[np.float32], size: int) -> Array:
-    """The measure of each feature, one column each, for each permutation."""
+    """Returns the measure of a feature for each permutation."""
     made = [_measure(each, is_after, size) for each in cells]
     return np.column_stack(made) if made else np.zeros((len(is_after), 0))
 
@@ -129,7 +130,7 @@ def _measure(cells: _Cells, is_after: npt.NDArray[np.float32], size: int) -> Arr
     rows = len(cells.codes)
     one_hot = np.zeros((rows, cells.count), dtype="float32")
     one_hot[np.arange(rows), cells.codes] = 1
-    after = (is_after @ one_hot).astype("float64")  # exact: counts are far below 2**24
+    after = (is_after @ one_hot).astype("float64")  # exact in float32: counts are far below 2**24
     totals = np.bincount(cells.codes, minlength=cells.count)
     if cells.is_ordered:
         distance = after.cumsum(axis=1) / size - (totals - after).cumsum(axis=1) / (rows - size)
@@ -141,7 +142,7 @@ def _measure(cells: _Cells, is_after: npt.NDArray[np.float32], size: int) -> Arr
 
 
 def _psi(cells: _Cells, first: int) -> float:
-    """The population stability index; half a row more per cell, so that empty ones count."""
+    """Returns the population stability index; adds half a row per bin, so that none is empty."""
     sides = (cells.codes[:first], cells.codes[first:])
     b, a = (np.bincount(side, minlength=cells.count) + _HALF for side in sides)
     b, a = b / b.sum(), a / a.sum()
@@ -151,11 +152,11 @@ def _psi(cells: _Cells, first: int) -> float:
 def moved_scores(
     scores_of: ScoresOf, before: pd.DataFrame, after: pd.DataFrame, seed: int
 ) -> Mapping[str, float]:
-    """By how much the change of each feature moved the mean score; the largest first.
+    """Returns how much the drift of each feature moved the mean score, the largest first.
 
-    One column of the window after the other gets values of the training rows. `scores_of` gives one
-    score per row and output. A feature that drifted without effect, or has an effect without drift,
-    moved nothing. It moved the scores infinitely if without its change there would be some.
+    One column of the window at a time is replaced by values of the training rows. `scores_of` gives
+    one score per row and output. A feature without drift or without effect gets a value near 0. The
+    value is infinite if an output is NaN on one side only.
     """
     random = np.random.default_rng(seed)
     now = _mean_scores(scores_of(after))
@@ -169,7 +170,7 @@ def moved_scores(
 
 
 def _mean_scores(scores: Array) -> Array:
-    """The mean of each output over the rows that have one; NaN if no row has one."""
+    """Returns the mean of each output over the rows with a score; NaN without such a row."""
     count = np.isfinite(scores).sum(axis=0)
     total = np.where(np.isfinite(scores), scores, 0.0).sum(axis=0)
     means: Array = np.divide(total, count, out=np.full(count.shape, np.nan), where=count > 0)
@@ -177,7 +178,7 @@ def _mean_scores(scores: Array) -> Array:
 
 
 def _distance(one: Array, other: Array) -> float:
-    """The largest difference; infinite if only one side has a value, 0 if none has."""
+    """Returns the largest difference: infinite if only one side has a value, 0 if none has."""
     if np.isnan(one).any() or np.isnan(other).any():
         return 0.0 if (np.isnan(one) == np.isnan(other)).all() else float("inf")
     return float(np.max(np.abs(one - other)))

@@ -1,4 +1,4 @@
-"""What one window says about one model, and whether it should be trained again."""
+"""Judges one window of one model, and decides whether the model should be trained again."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from matchlake.training.model_training import has_prediction, score
 from matchlake.training.task_metrics import Scored
 
 _CHANGED = 2.0
-"""A feature with a smaller score did not change, so it did not move the scores."""
+"""A feature with a smaller z-score did not drift, so its effect on the scores is not computed."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class Judgement:
     rows: int
     labels: int
     drift: DriftTest | None
-    """None: too few rows."""
+    """None if there are too few rows."""
     quality: QualityTest | None
-    """None: too few labels, or a metric that is not defined."""
+    """None if there are too few labels, or the metric is undefined."""
     main_feature: str | None
-    """The feature whose change moved the scores most; None without drift."""
+    """The drifted feature that moved the scores most; None without drift."""
     alarms: tuple[str, ...]
     """`drift`, `quality`, both or none."""
     note: str
@@ -43,26 +43,29 @@ def judge_window(
     params: MonitorParams,
     seed: int,
 ) -> Judgement:
-    """Compares the rows of a window with the test part of the training version.
+    """Compares the rows of a window with the test part of the champion's training data.
 
-    Both frames have the columns that the model reads, and the label as `LABEL`, null where it has
-    not arrived. Half of `params.level` is for drift, half for quality.
+    Both frames have the columns that the model reads, and the column `LABEL`, null where the label
+    has not arrived. Each of the two tests gets half of `params.level`.
     """
     level = params.level / 2
     columns = [fitted.column for fitted in model.features.features]
     inputs = list(dict.fromkeys(columns))
     labelled = now[now[LABEL].notna()]
     if len(now) < params.min_rows or before.empty:
-        note = f"{len(now)} rows, fewer than {params.min_rows}: not judged"
+        note = (
+            f"{len(now)} rows, fewer than {params.min_rows}: not judged"
+            if len(now) < params.min_rows
+            else "the test part of the training version has no rows: not judged"
+        )
         return Judgement(len(now), len(labelled), None, None, None, (), note)
     drift = compare_inputs(before[inputs], now[inputs], params.resamples, seed)
     drifted = drift.p_value <= level
     main_feature = None
     if drifted:
         moved = moved_scores(lambda rows: _scores(model, rows), before[inputs], now[inputs], seed)
-        scores = {each.feature: each.score for each in drift.features}
-        changed = {name: by for name, by in moved.items() if scores[name] > _CHANGED}
-        main_feature = next(iter(changed), drift.features[0].feature)
+        z_scores = {each.feature: each.z_score for each in drift.features}
+        main_feature = next((name for name in moved if z_scores[name] > _CHANGED), None)
     quality = None
     if len(labelled) >= params.min_rows:
         first, second = _scored(model, before), _scored(model, labelled)
@@ -75,7 +78,7 @@ def judge_window(
 
 
 def _scores(model: ScoringModel, rows: pd.DataFrame) -> Array:
-    """One column per output: the probabilities, distances, or the prediction."""
+    """Returns one column per output: the probabilities, the distances, or the prediction."""
     made = model.score_numpy({name: rows[name] for name in rows.columns})
     for name in ("probabilities", "distances"):
         if name in made:
@@ -84,7 +87,7 @@ def _scores(model: ScoringModel, rows: pd.DataFrame) -> Array:
 
 
 def _scored(model: ScoringModel, rows: pd.DataFrame) -> Scored:
-    """The rows that the model scores."""
+    """Scores the rows."""
     scored = score(model, rows)
     return scored.take(np.flatnonzero(has_prediction(scored)))
 
@@ -106,4 +109,7 @@ def _note(
         )
     if labels < params.min_rows:
         return f"{text}; {labels} labels, fewer than {params.min_rows}: quality is not known"
-    return f"{text}; the metric has no value on these rows"
+    return (
+        f"{text}; fewer than {params.min_rows} labelled rows have a prediction, or the metric is "
+        "undefined"
+    )

@@ -1,7 +1,8 @@
-"""Whether a model is worse on a window than on its test part, beyond the noise of the metric.
+"""Tests whether a model is worse on a window than on its test part, by more than chance.
 
-A bootstrap: both sides are drawn again with replacement, many times. They are different rows, so
-each side is drawn on its own; the gate of a training draws the same rows for both models.
+It is a bootstrap: the rows of both sides are resampled with replacement, many times. The sides have
+different rows, so each side is resampled separately. The promotion gate of training resamples the
+same rows for both models.
 """
 
 from dataclasses import dataclass
@@ -18,11 +19,12 @@ class QualityTest:
 
     metric: str
     before: float
-    """On the test part of the training version."""
+    """The metric on the test part of the training version."""
     now: float
-    """On the window."""
+    """The metric on the window."""
     low: float
-    """How much worse the window is: the quantile `level` over the resamples; above 0 is alarm."""
+    """How much worse the window is: the quantile `level` over the resamples. Above 0 is an
+    alert."""
     p_value: float
     """The share of resamples in which the window is not worse."""
 
@@ -30,7 +32,7 @@ class QualityTest:
 def compare_quality(
     name: str, before: Scored, now: Scored, level: float, resamples: int, seed: int
 ) -> QualityTest | None:
-    """Compares the metric `name`; None where it is not defined, such as the AUC of one class."""
+    """Compares the metric `name`; None if it is undefined, such as the AUC of one class."""
     values = metric(before, name), metric(now, name)
     if not np.isfinite(values).all():
         return None

@@ -14,9 +14,9 @@ MODEL_QUALITY = TableSpec(
         Column("window_start", "TIMESTAMP", "Start of the window, UTC", nullable=False),
         Column("window_end", "TIMESTAMP", "End of the window, exclusive, UTC", nullable=False),
         Column("rows", "BIGINT", "Rows of the window that were judged", nullable=False),
-        Column("labels", "BIGINT", "Rows among them whose label has arrived", nullable=False),
-        Column("drift_p_value", "DOUBLE", "Probability of such a change without drift"),
-        Column("most_changed", "STRING", "The feature that changed most"),
+        Column("labels", "BIGINT", "Judged rows whose label has arrived", nullable=False),
+        Column("drift_p_value", "DOUBLE", "Probability of a drift at least this large by chance"),
+        Column("most_changed", "STRING", "The feature with the largest drift"),
         Column("psi", "DOUBLE", "Its population stability index; 0: no change"),
         Column(
             "main_feature", "STRING", "The feature whose change moved the scores most; null: none"
@@ -24,7 +24,7 @@ MODEL_QUALITY = TableSpec(
         Column("metric", "STRING", "The metric that decides on the champion"),
         Column("before", "DOUBLE", "The metric on the test part of the training version"),
         Column("now", "DOUBLE", "The metric on the window; null: too few labels"),
-        Column("quality_p_value", "DOUBLE", "Share of resamples in which it is not worse"),
+        Column("quality_p_value", "DOUBLE", "Share of resamples in which the metric is not worse"),
         Column("alarms", "ARRAY<STRING>", "drift, quality, both or none", nullable=False),
         Column("note", "STRING", "The findings in words", nullable=False),
     ),
@@ -37,7 +37,7 @@ MODEL_QUALITY = TableSpec(
 def quality_row(
     name: str, version: str, window: tuple[datetime, datetime], found: Judgement
 ) -> tuple[object, ...]:
-    """The row of a judgement."""
+    """Returns the row of a judgement."""
     drift, quality = found.drift, found.quality
     largest = drift.features[0] if drift is not None and drift.features else None
     return (

@@ -23,7 +23,7 @@ from matchlake.training.model_training import read_test_rows
 
 @dataclass(frozen=True)
 class WatchedRows:
-    """Reads both sides for one model; of more than `sample_rows`, so many are drawn in Spark."""
+    """Reads both sides for one model; Spark samples a side of more than `sample_rows`."""
 
     lake: Lakehouse
     name: str
@@ -32,9 +32,9 @@ class WatchedRows:
     model: ScoringModel
 
     def training_side(self, features: FeatureSet, version: int | None) -> pd.DataFrame:
-        """The test part of the table version that the champion learned from. A few Spark jobs.
+        """Reads the test part of the champion's table version. A few Spark jobs.
 
-        Raises ModelError if that version is not known, or its files are gone.
+        Raises ModelError if that version is unknown, or its files are deleted.
         """
         name, table = self.name, self.params.rows
         if version is None:
@@ -49,12 +49,12 @@ class WatchedRows:
             if not is_gone(error):
                 raise
             raise ModelError(
-                f"models.{name}: version {version} of {table}, from which the champion learned, "
-                "has lost its files to VACUUM. Train the model again, or keep versions longer."
+                f"models.{name}: version {version} of {table}, the champion's training data, was "
+                "deleted by VACUUM. Train the model again, or keep versions longer."
             ) from None
 
     def window(self, start: datetime, end: datetime) -> pd.DataFrame:
-        """The rows of the window that the model takes; a label that has not arrived is null.
+        """Reads the rows of the window for the model; a label that has not arrived is null.
 
         Rows without a time are in no window. One Spark job. Raises SchemaError for a missing
         column.
@@ -75,7 +75,7 @@ class WatchedRows:
         return test_rows(rows, params.keys, self.model.columns())
 
     def _drawn(self, rows: DataFrame) -> DataFrame:
-        """At most `sample_rows` of the rows, drawn by a hash of their keys. Lazy."""
+        """Samples at most `sample_rows` of the rows, by a hash of their keys. Lazy."""
         keys = map(quote_identifier, self.params.keys)
         drawn = F.xxhash64(F.lit("monitor"), *keys)
         return rows.orderBy(drawn).limit(self.monitor.sample_rows)

@@ -1,1 +1,1 @@
-"""Recommenders: fits, models, splits and metrics. `from matchlake import ...` has the names."""
+"""Recommenders: fits, models, splits and metrics. `matchlake` exports the public names."""

@@ -1,4 +1,4 @@
-"""The registry of algorithms; reading it starts no Spark."""
+"""The registry of algorithms; importing it does not start Spark."""
 
 from dataclasses import dataclass
 from importlib import import_module
@@ -29,7 +29,7 @@ class Algorithm:
 
     @staticmethod
     def resolve(name: str) -> Any:
-        """The object that `name` names."""
+        """Imports the object `name` of the algorithm."""
         module, _, attribute = name.partition(":")
         return getattr(import_module(f"matchlake.recommender.{module}"), attribute)
 
@@ -37,12 +37,12 @@ class Algorithm:
 ALGORITHMS: dict[str, Algorithm] = {
     "als": Algorithm(
         "als.params:AlsParams", "als.fit:fit", "als.model:load", "als.numpy_model:load_numpy",
-        "Factors by alternating least squares.",
+        "Matrix factorization by alternating least squares.",
     ),
     "matchbox": Algorithm(
         "matchbox.params:MatchboxParams", "matchbox.fit:fit", "matchbox.model:load",
         "matchbox.numpy_model:load_numpy",
-        "Bayesian factors with side features: ratings with uncertainty, and cold start.",
+        "Bayesian matrix factorization with side features, uncertainty and cold start.",
     ),
     "ease": Algorithm(
         "linear.params:EaseParams", "linear.ease:fit", "linear.model:load",
@@ -52,12 +52,12 @@ ALGORITHMS: dict[str, Algorithm] = {
     "slim": Algorithm(
         "linear.params:SlimParams", "linear.slim:fit", "linear.model:load",
         "linear.numpy_model:load_numpy",
-        "Sparse item-item weights by coordinate descent, for large catalogues too.",
+        "Sparse item-item weights by coordinate descent, also for large catalogues.",
     ),
     "blend": Algorithm(
         "blend.params:BlendParams", "blend.fit:fit", "blend.model:load",
         "blend.numpy_model:load_numpy",
-        "The lists of several models, fused with weights chosen on a validation part.",
+        "Fuses the lists of several models, with weights chosen on a validation part.",
     ),
     "popularity": Algorithm(
         "baselines.params:PopularityParams", "baselines.dispatch:train_popularity",
@@ -75,5 +75,7 @@ ALGORITHMS: dict[str, Algorithm] = {
 def algorithm_of(name: str) -> Algorithm:
     """The algorithm of that name; raises ParameterError with the known names."""
     if name not in ALGORITHMS:
-        raise ParameterError(f"No algorithm {name!r}; there are {', '.join(ALGORITHMS)}.")
+        raise ParameterError(
+            f"There is no algorithm {name!r}; the algorithms are {', '.join(ALGORITHMS)}."
+        )
     return ALGORITHMS[name]

@@ -6,7 +6,8 @@
 | Item Recommendation, From All Items | `model.recommend_items` |
 | Item Recommendation, From Rated Items (for model evaluation) | `recommend_rated_items` |
 | Related Users / Items, From All | `model.related_users`, `model.related_items` |
-| Related Users / Items, From Users That Rated Items / From Rated Items | the same with `rated` |
+| Related Users / Items, From Users That Rated Items / From Rated Items | `related_users`,
+`related_items` with `rated` |
 | Maximum number of items to recommend to a user | `k` (5) |
 | Minimum size of the recommendation pool for a single user | `min_candidates` (2) |
 | Maximum number of related users (items) to find | `k` (5) |
@@ -42,11 +43,11 @@ def recommend_rated_items(
 
 
 def recommend_rated_items(model: Any, rated: Any, k: int = 5, *, min_candidates: int = 2) -> Any:
-    """Ranks, for each user of `rated` (`user_id`, `item_id`), the items of that user there.
+    """Ranks, for each user of `rated` (`user_id`, `item_id`), the items of that user in `rated`.
 
     Returns at most `k` rows per user: `user_id`, `rank`, `item_id`, `score`, `is_cold_start`. Users
-    with fewer than `min_candidates` items are skipped. Lazy on Spark. It serves to measure a model
-    against a test part. A model in memory takes a table of pandas, Polars or Arrow, or a sparse
+    with fewer than `min_candidates` items are skipped. Use it to evaluate a model on a test part.
+    It is lazy on Spark. A model in memory takes a table of pandas, Polars or Arrow, or a sparse
     matrix.
     """
     if not is_spark(rated):

@@ -1,4 +1,4 @@
-"""Checkpoints: a fit computes a frame once, keeps it, and reads it from there."""
+"""Checkpoints: a fit computes a frame once, stores it, and reads the stored rows."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -7,9 +7,8 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 Checkpointer = Callable[["DataFrame"], "DataFrame"]
-"""Computes a frame, keeps it, and returns a frame that reads the kept rows.
-
-A job passes one that writes Parquet or Delta, which outlives executors and the driver.
+"""Computes a frame, stores it, and returns a frame that reads the stored rows. Jobs pass a
+checkpoint that writes Parquet or Delta, which survives the loss of executors and of the driver.
 """
 
 

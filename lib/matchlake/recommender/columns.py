@@ -1,4 +1,4 @@
-"""The checks of a frame's columns, and ids in the type of a model's."""
+"""Checks the columns of a frame, and converts ids to the type of a model's ids."""
 
 from collections.abc import Iterable, Mapping
 
@@ -18,7 +18,7 @@ def require_columns(frame: DataFrame, names: Iterable[str], what: str) -> None:
 
 
 def with_id_types(frame: DataFrame, kinds: Mapping[str, DataType], what: str) -> DataFrame:
-    """`frame` with id columns in the types of a model's ids: integers become strings, for example.
+    """Converts id columns to the types of a model's ids; for example, integers to strings.
 
     Raises SchemaError for a missing column, and for ids that cannot be converted exactly.
     """
@@ -38,5 +38,5 @@ def with_id_types(frame: DataFrame, kinds: Mapping[str, DataType], what: str) ->
 
 
 def id_types(*frames: DataFrame) -> dict[str, DataType]:
-    """The types of the id columns of the rows of users, and of items."""
+    """Returns the types of the id columns of the rows of users and items."""
     return {key: frame.schema[key].dataType for key, frame in zip(KEYS, frames, strict=True)}

@@ -1,4 +1,4 @@
-"""The choice between one Spark task and blocks over all tasks, by memory."""
+"""Chooses between one Spark task and blocks over all tasks, by memory."""
 
 import logging
 from typing import Literal
@@ -16,7 +16,7 @@ def choose_execution(
     needed_bytes: int,
     limit_mb: int,
 ) -> Execution:
-    """The requested execution; for `auto` a single task if `needed_bytes` fit in `limit_mb`."""
+    """Returns the requested execution; for `auto`, a single task if `needed_bytes` fit."""
     needed_mb = needed_bytes >> 20
     chosen = requested
     if chosen == "auto":

@@ -4,11 +4,11 @@ from matchlake.params import Params
 
 
 class FitParams(Params):
-    """Parameters of a fit; the properties tell what its models can do, before there is one."""
+    """Parameters of a fit; the properties describe the future model."""
 
     @property
     def predicts_ratings(self) -> bool:
-        """Whether a score is a rating; otherwise it only orders items."""
+        """Returns whether scores are ratings; otherwise they only order items."""
         return False
 
     @property

@@ -1,4 +1,4 @@
-"""Ids of another type than the ids of a model: converted where that is exact, refused elsewhere."""
+"""Converts ids to the type of a model's ids if this is exact, and refuses other ids."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,17 +11,17 @@ from matchlake.errors import InputError, SchemaError
 
 
 def is_null(value: object) -> bool:
-    """Whether a value is None, NaN, NaT or pandas' NA."""
+    """Returns whether a value is None, NaN, NaT or pandas' NA."""
     if value is None or value is pd.NA or value is pd.NaT:
         return True
     return isinstance(value, float | np.floating) and bool(np.isnan(value))
 
 
 def exact_id(value: Any, sample: Any, name: str = "an id") -> Any:
-    """`value` in the type of `sample`, an id of the model; None for null.
+    """Returns `value` in the type of `sample`, an id of the model; None for null.
 
-    A whole number becomes a string where ids are strings, and a string of digits, or a whole float,
-    becomes an integer where ids are integers. Raises SchemaError for anything else.
+    If ids are strings, an integer becomes a string. If ids are integers, a string of digits, or a
+    float without a fraction, becomes an integer. Raises SchemaError for other values.
     """
     if is_null(value):
         return None
@@ -46,7 +46,7 @@ def exact_id(value: Any, sample: Any, name: str = "an id") -> Any:
 
 
 def exact_ids(ids: Sequence[Any], places: Mapping[Any, int], name: str = "an id") -> list[Any]:
-    """`ids` in the type of the known ids, the keys of `places`; None for null."""
+    """Returns `ids` in the type of the keys of `places`; None for null."""
     sample = next(iter(places), None)
     if sample is None:
         return [None if is_null(value) else value for value in ids]
@@ -65,7 +65,7 @@ def known_place(places: Mapping[Any, int], key: Any, name: str) -> int:
 
 
 def required(key: Any, name: str) -> Any:
-    """`key`, the id of one query; raises InputError if it is null, or several."""
+    """Returns `key`, the id of one query; raises InputError if it is null or several ids."""
     if is_null(key):
         raise InputError(f"{name} is null: pass an id, or a table with many of them.")
     if isinstance(key, list | dict | set | np.ndarray | pd.Series):
@@ -77,7 +77,7 @@ def required(key: Any, name: str) -> Any:
 
 
 def listed(ids: Any, name: str) -> Sequence[Any]:
-    """Several ids as a list; raises InputError for a single one, and for anything else."""
+    """Returns several ids as a list; raises InputError for a single id, and for other values."""
     if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
         raise InputError(
             f"{name} is of type {type(ids).__name__}: pass a list of ids, or a table with a column "
@@ -87,7 +87,7 @@ def listed(ids: Any, name: str) -> Sequence[Any]:
 
 
 def _is_plain_number(text: str) -> bool:
-    """Whether the text is that of an integer, without blanks or leading zeros."""
+    """Returns whether the string is an integer without blanks or leading zeros."""
     try:
         return str(int(text)) == text
     except ValueError:

@@ -1,4 +1,4 @@
-"""Dense indices for business keys: 0, 1, 2 in the order of the keys, for any partitioning."""
+"""Dense indices of keys: 0, 1, 2, ... in the order of the keys, for any partitioning."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -6,11 +6,11 @@ from pyspark.sql import functions as F
 from matchlake.recommender.checkpoint import Checkpointer
 
 _PLACE_BITS = 33
-"""Bits below the partition number in `monotonically_increasing_id`."""
+"""The number of bits below the partition number in `monotonically_increasing_id`."""
 
 
 def dense_ids(frame: DataFrame, key: str, checkpoint: Checkpointer) -> tuple[DataFrame, int]:
-    """All distinct values of `key` with their index in sorted order (`idx`, long), and the count.
+    """Returns the distinct values of `key` with their index in sorted order (`idx`), and the count.
 
     See `number_rows` for its actions.
     """
@@ -18,10 +18,10 @@ def dense_ids(frame: DataFrame, key: str, checkpoint: Checkpointer) -> tuple[Dat
 
 
 def number_rows(rows: DataFrame, key: str, checkpoint: Checkpointer) -> tuple[DataFrame, int]:
-    """Rows of distinct `key` with their index in the order of keys (`idx`, long), and the count.
+    """Adds the index in the order of the distinct keys (`idx`, long); returns rows and count.
 
-    Sorts once over all partitions and checkpoints the result (an action), then counts the rows of
-    each partition (a second, small one): the offsets of the partitions follow.
+    It sorts all partitions and checkpoints the result (one action). Then it counts the rows of each
+    partition (a small action), which give the offsets of the partitions.
     """
     numbered = checkpoint(rows.sort(key).withColumn("_place", F.monotonically_increasing_id()))
     part = F.shiftrightunsigned("_place", _PLACE_BITS)

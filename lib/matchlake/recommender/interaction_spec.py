@@ -1,4 +1,4 @@
-"""Which interactions a fit accepts, as plain values."""
+"""The rules for the interactions of a fit, as plain values."""
 
 from typing import Literal, NamedTuple
 
@@ -13,14 +13,15 @@ class InteractionSpec(NamedTuple):
     nonnegative: bool = False
     """Whether values below 0 are invalid."""
     centered: bool = True
-    """Whether the fit subtracts the mean; then values that are all equal are refused."""
+    """Whether the fit subtracts the mean. If so, interactions with only equal values are
+    refused."""
     duplicates: Duplicates = "error"
-    """How several rows of one (user, item) become one; see `AlsParams.duplicates`."""
+    """How several rows of one (user, item) are merged; see `AlsParams.duplicates`."""
 
     @property
     def requirement(self) -> str:
-        """What each interaction must satisfy, for error messages."""
+        """Returns the rule for each interaction, for error messages."""
         return (
             f"Ids must not be null and {self.value_column} must be a finite number"
-            f"{' not below 0' if self.nonnegative else ''}: filter or fix these rows."
+            f"{' of at least 0' if self.nonnegative else ''}: filter or fix these rows."
         )

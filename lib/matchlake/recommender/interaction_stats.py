@@ -1,4 +1,4 @@
-"""The numbers of a fit's interactions, and what a fit refuses; nothing here needs Spark."""
+"""Statistics of a fit's interactions, and the checks of a fit; this module does not need Spark."""
 
 import math
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ VALUE = "value"
 """The column that is fitted, the spec's value column as float."""
 
 SHOWN = 5
-"""Offending rows that an error shows."""
+"""The maximum number of invalid rows in an error message."""
 
 
 @dataclass(frozen=True)
 class InteractionStats:
-    """Size of the interactions; `users` and `items` are estimates within a few per cent.
+    """Size of the interactions; `users` and `items` are estimates, accurate to a few percent.
 
-    `minimum`, `maximum` and `value_mean` are those of the values. `mean` is what a fit subtracts.
+    `minimum`, `maximum` and `value_mean` describe the values. A fit subtracts `mean`.
     `typical_value` is the geometric mean of the positive values; 1 if there are none.
     """
 
@@ -52,10 +52,10 @@ class Counts(NamedTuple):
 
 
 def stats_of(counts: Counts, shown: Sequence[Any], spec: InteractionSpec) -> InteractionStats:
-    """The size of interactions by their counts.
+    """Returns the statistics of interactions from their counts.
 
-    Raises InputError for invalid rows, of which it shows `shown`, for no rows, and for values that
-    are all equal.
+    Raises InputError for invalid rows, with `shown` in the message, for no rows, and if all values
+    are equal.
     """
     if counts.invalid:
         raise InputError(
@@ -66,19 +66,19 @@ def stats_of(counts: Counts, shown: Sequence[Any], spec: InteractionSpec) -> Int
         raise InputError("There are no interactions to fit: the frame is empty.")
     if spec.centered and counts.minimum == counts.maximum and counts.rows > 1:
         raise InputError(
-            f"All {counts.rows} ratings are {counts.minimum}: there is nothing to learn from them. "
-            "If ratings are only interactions, fit als with feedback='implicit'."
+            f"All {counts.rows} ratings are {counts.minimum}, so nothing can be learned from "
+            "them. If the ratings only mark interactions, fit als with feedback='implicit'."
         )
-    # The mean is rounded to float32, so it does not depend on the order of the partitions.
+    # the mean is rounded to float32, so that it does not depend on the order of partitions
     mean = float(np.float32(counts.mean)) if spec.centered else 0.0
     sizes = counts.rows, max(1, counts.users), max(1, counts.items)
-    # Rounded, too: sums over partitions in another order differ in the last bits.
+    # also rounded: the order of partitions changes the last bits of sums
     means = float(np.float32(counts.mean)), float(np.float32(math.exp(counts.log_mean or 0.0)))
     return InteractionStats(*sizes, mean, counts.minimum, counts.maximum, *means)
 
 
 def refuse_repeated(pairs: Sequence[tuple[Any, Any]]) -> None:
-    """Raises InputError, which shows `pairs`, if a fit found repeated (user_id, item_id)."""
+    """Raises InputError with `pairs` if a fit found repeated (user_id, item_id)."""
     if pairs:
         raise InputError(
             f"Some pairs (user_id, item_id) have more than one row, among them {list(pairs)}. "

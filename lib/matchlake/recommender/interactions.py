@@ -1,4 +1,4 @@
-"""The interactions of a fit: checked, each (user, item) once, with their size."""
+"""Prepares the interactions of a fit: checks them, merges duplicates, and counts them."""
 
 import math
 from typing import Any
@@ -19,9 +19,9 @@ from matchlake.schemas import EVENT_TIME, ITEM_ID, USER_ID
 
 
 def prepare(interactions: DataFrame, spec: InteractionSpec) -> DataFrame:
-    """`user_id`, `item_id`, `value` (float), with `spec.duplicates` applied; lazy.
+    """Returns `user_id`, `item_id`, `value` (float), with `spec.duplicates` applied; lazy.
 
-    With `duplicates="error"` repeated pairs remain; the fit finds them when it sorts.
+    With `duplicates="error"` repeated pairs remain; the fit detects them when it sorts.
     """
     column = spec.value_column
     timed = (EVENT_TIME,) if spec.duplicates == "last" else ()
@@ -56,7 +56,7 @@ def summarize(pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
 
 
 def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> InteractionStats:
-    """The size of `pairs` by their counts; raises InputError for invalid rows."""
+    """Returns the statistics of `pairs` from their counts; raises InputError for invalid rows."""
     shown: list[Any] = []
     if counts.invalid:
         shown = [tuple(row) for row in pairs.where(invalid_rows(spec)).limit(SHOWN).collect()]
@@ -64,12 +64,12 @@ def validate(counts: Counts, pairs: DataFrame, spec: InteractionSpec) -> Interac
 
 
 def invalid_rows(spec: InteractionSpec) -> Column:
-    """Whether a row of `prepare` cannot be fitted."""
+    """Returns whether a row of `prepare` cannot be fitted."""
     fit = F.col(USER_ID).isNotNull() & F.col(ITEM_ID).isNotNull() & is_valid(F.col(VALUE), spec)
     return ~F.coalesce(fit, F.lit(False))  # noqa: FBT003
 
 
 def is_valid(value: Column, spec: InteractionSpec) -> Column:
-    """Whether a rating or weight can be fitted; null for null."""
+    """Returns whether a rating or weight can be fitted; null for null."""
     finite = F.abs(value) < F.lit(math.inf)
     return finite & (value >= 0) if spec.nonnegative else finite

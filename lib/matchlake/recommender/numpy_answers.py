@@ -1,8 +1,7 @@
-"""Answers of models in memory: to one user or item, or to a table of them.
+"""Answers queries of models in memory, for one user or item, or for a table of them.
 
-A table is one of pandas, Polars or Arrow, and the answer is one of the same library, with the
-columns that a Spark model gives. Null ids differ from unknown ones: they have no list, and no
-score.
+A table is of pandas, Polars or Arrow. The result is a table of the same library, with the columns
+of a Spark model. Unlike unknown ids, null ids have no list and no score.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,20 +23,20 @@ from matchlake.schemas import RANK, SCORE
 
 COLD = "is_cold_start"
 _CHUNK = 1024
-"""Queries that are ranked at a time."""
+"""The number of queries that are ranked at a time."""
 
 Listed = list[tuple[Any, float]]
 
 
 class Choice(NamedTuple):
-    """The targets of each query: all but those of `without`, or only those of `among`."""
+    """The targets of each query: all targets except `without`, or only `among`."""
 
     without: TargetLists
     among: TargetLists | None = None
 
 
 class Ranker(Protocol):
-    """What a model has to know of itself."""
+    """The methods that a model needs for these functions."""
 
     @property
     def user_ids(self) -> Sequence[Any]:
@@ -69,7 +68,7 @@ def recommend(
     exclude_seen: Any,
     candidates: Any,
 ) -> Any:
-    """The `k` best rows of the other side for one query, as a list, or for a table of queries."""
+    """Returns the `k` best rows of the other side, for one query or for a table of queries."""
     require_k(k)
     name = ("user", "item")[side]
     _refuse_spark(query, f"{name}s")
@@ -87,7 +86,7 @@ def recommend(
 
 
 def score(model: Ranker, users: Any, items: Any) -> Any:
-    """The scores of pairs of ids, NaN for a null id; or the table of pairs with its scores."""
+    """Returns the scores of pairs of ids, NaN for a null id; or a table of pairs with scores."""
     if items is not None:
         users, items = listed(users, "user_ids"), listed(items, "item_ids")
         if len(users) != len(items):
@@ -118,7 +117,7 @@ def score(model: Ranker, users: Any, items: Any) -> Any:
 def excluded(
     places: Mapping[Any, int], exclude_seen: Collection[Any], candidates: Collection[Any] | None
 ) -> Ints:
-    """The rows not to recommend; -1 for unknown ids."""
+    """Returns the rows not to recommend; -1 for unknown ids."""
     without = places_of(places, [*exclude_seen])
     if candidates is None:
         return without
@@ -141,14 +140,14 @@ def _one(model: Ranker, side: int, key: Any) -> Any:
 
 
 def entries_of(entries: Sequence[Any], places: Mapping[Any, int]) -> list[Any]:
-    """Ids in the type of the model's; rows stay."""
+    """Converts ids to the type of the model's ids; keeps rows."""
     whole = [None if isinstance(entry, tuple) else entry for entry in entries]
     exact = exact_ids(whole, places)
     return [e if isinstance(e, tuple) else x for e, x in zip(entries, exact, strict=True)]
 
 
 def _queries(query: Any, side: int, places: Mapping[Any, int]) -> list[Any]:
-    """The distinct ids of a table of queries, without null."""
+    """Returns the distinct ids of a table of queries, without null."""
     table = to_arrow_table(query, f"the table of {('users', 'items')[side]}")
     require_names(table, KEYS[side : side + 1], "the table of queries")
     ids = exact_ids(pc.unique(plain_texts(table[KEYS[side]])).to_pylist(), places, KEYS[side])
@@ -183,7 +182,7 @@ def _lists(
 def _choices(
     model: Ranker, side: int, queries: Sequence[Any], exclude_seen: Any, candidates: Any
 ) -> Iterator[Choice]:
-    """The targets to choose from, for each chunk of queries; for no query there is one chunk."""
+    """Yields the targets for each chunk of queries; one chunk if there is no query."""
     targets = model.places(1 - side)
     owners = {key: n for n, key in enumerate(queries) if not isinstance(key, tuple)}
     seen, own = _Pairs.none(), None
@@ -219,7 +218,7 @@ def _has_queries(candidates: Any, side: int) -> bool:
 
 
 class _Pairs(NamedTuple):
-    """Rows of queries and of targets, by ascending query; both are known."""
+    """Pairs of known queries and targets as rows, by ascending query."""
 
     owners: Ints
     targets: Ints
@@ -232,7 +231,7 @@ class _Pairs(NamedTuple):
     def of(
         cls, data: Any, side: int, places: tuple[Mapping[Any, int], Mapping[Any, int]], what: str
     ) -> "_Pairs":
-        """The distinct pairs of a table or a sparse matrix."""
+        """Reads the distinct pairs of a table or a sparse matrix."""
         table = read_interactions(data, (), what)
         keys = KEYS[side], KEYS[1 - side]
         own, other = (_rows(table[key], at) for key, at in zip(keys, places, strict=True))
@@ -242,20 +241,20 @@ class _Pairs(NamedTuple):
         return cls(packed // width, packed % width)
 
     def minus(self, other: "_Pairs") -> "_Pairs":
-        """The pairs that `other` lacks."""
+        """Returns the pairs that are not in `other`."""
         width = int(max(self.targets.max(initial=0), other.targets.max(initial=0))) + 1
         mine = self.owners * width + self.targets
         kept = ~np.isin(mine, other.owners * width + other.targets)
         return _Pairs(self.owners[kept], self.targets[kept])
 
     def between(self, begin: int, end: int) -> tuple[Ints, Ints]:
-        """The pairs of the queries from `begin` to `end`, counted from `begin`."""
+        """Returns the pairs of the queries from `begin` to `end`, numbered from `begin`."""
         part = slice(*np.searchsorted(self.owners, (begin, end)))
         return self.owners[part] - begin, self.targets[part]
 
 
 def _rows(column: pa.ChunkedArray, places: Mapping[Any, int]) -> Ints:
-    """The row of each id of a column; -1 for unknown and null ids."""
+    """Returns the row of each id of a column; -1 for unknown and null ids."""
     encoded = combined(column).dictionary_encode()
     known: Ints = np.append(places_of(places, encoded.dictionary.to_pylist()), -1)
     rows: Ints = known[np.asarray(pc.fill_null(encoded.indices, -1))]

@@ -1,4 +1,4 @@
-"""Users and items as rows of factors and biases in memory, and the methods that need no more."""
+"""Factor models in memory: rows of factors and biases, and the methods that need only these."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,12 +44,12 @@ class Row(NamedTuple):
     factors: Matrix
     bias: float
     is_cold_start: bool = False
-    """Whether nothing is known of it, so that it is answered like an unknown id."""
+    """Whether nothing is known about the row, so that it is treated like an unknown id."""
 
 
 @dataclass(frozen=True)
 class NumpySide:
-    """Users or items, with what answers need and is computed once."""
+    """Users or items, with cached data for queries."""
 
     ids: Sequence[Any]
     factors: Matrix
@@ -66,14 +66,14 @@ class NumpySide:
         )
 
     def plain(self, *, by_popularity: bool) -> Matrix:
-        """The scores of the rows for an unknown query."""
+        """Returns the scores of the rows for an unknown query."""
         if not by_popularity or self.n_interactions is None:
             return self.bias.astype(np.float32)
         total = max(1, int(self.n_interactions.sum()))
         return (self.n_interactions / total).astype(np.float32)
 
     def with_rows(self, rows: Mapping[Any, tuple[Row, int]]) -> "NumpySide":
-        """The side with rows, and their numbers of interactions, added or replaced by id.
+        """Adds rows with their numbers of interactions, or replaces them by id.
 
         Cold-start rows are left out.
         """
@@ -94,7 +94,7 @@ class NumpySide:
 
     @cached_property
     def trained(self) -> npt.NDArray[np.bool_]:
-        """The rows that have interactions of their own; all, if that is not known."""
+        """Returns which rows have interactions; all rows if this is unknown."""
         if self.n_interactions is None:
             return np.ones(len(self.ids), bool)
         return np.asarray(self.n_interactions) > 0
@@ -105,7 +105,7 @@ class NumpySide:
         return {key: row for row, key in enumerate(self.ids)}
 
     def queries(self, entries: Sequence[Any]) -> tuple[Matrix, npt.NDArray[np.float64]]:
-        """Vectors (factors, then 1) and biases of entries, ids or rows; NaN, 0 for unknown ones."""
+        """Returns vectors (factors, then 1) and biases of ids or rows; NaN and 0 if unknown."""
         rows = places_of(self.places, [None if isinstance(e, Row) else e for e in entries])
         vectors = np.full((len(entries), self.factors.shape[1] + 1), np.nan, np.float32)
         bias, known = np.zeros(len(entries)), rows >= 0
@@ -147,7 +147,7 @@ class NumpySide:
 
 
 class NumpyFactorRecommender(NumpyRecommender):
-    """The methods of a model that is, or contains, two sides of factors."""
+    """The methods of models that are, or contain, two sides of factors."""
 
     @property
     def sides(self) -> tuple[NumpySide, NumpySide]:
@@ -179,7 +179,7 @@ class NumpyFactorRecommender(NumpyRecommender):
         return self.onnx_scores_with(graph, user, None)
 
     def onnx_scores_with(self, graph: Graph, user: str, unknown: Row | None) -> str:
-        """The same, with the row of an unknown user; None: one gets the items' own scores."""
+        """Like `onnx_scores`, with the row of an unknown user; None: the items' own scores."""
         users, items = self.sides
         last = unknown or Row(np.zeros(users.factors.shape[1], np.float32), 0.0)
         given = UserFactors(
@@ -192,7 +192,7 @@ class NumpyFactorRecommender(NumpyRecommender):
         return factor_scores(graph, user, given, both, plain)
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Matrix:
-        """Scores of pairs; an unknown user or item adds nothing to the mean."""
+        """Returns scores of pairs; an unknown user or item adds nothing to the mean."""
         sides = self.sides
         own, other = map(places_of, [side.places for side in sides], (users, items))
         dots = np.einsum("nk,nk->n", sides[USER].factors[own], sides[ITEM].factors[other])
@@ -204,8 +204,8 @@ class NumpyFactorRecommender(NumpyRecommender):
     def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
         """The best rows of the other side for each entry: an id, or a `Row`.
 
-        An unknown id gets the targets of the highest bias, or, from an implicit fit, those with the
-        most interactions; the score is then their share of all interactions.
+        An unknown id gets the targets of the highest bias. In an implicit fit, it gets the targets
+        with the most interactions, with their share of all interactions as the score.
         """
         targets = self.sides[1 - side]
         vectors, bias = self.sides[side].queries(entries)
@@ -219,21 +219,21 @@ class NumpyFactorRecommender(NumpyRecommender):
         return self._similar(item, k, ITEM, metric)
 
     def similar_users(self, user: Any, k: int, *, metric: Metric = "cosine") -> Listed:
-        """The `k` most similar users of a user, as `similar_items`."""
+        """Returns the `k` most similar users of a user, like `similar_items`."""
         require(self, "similar", "similar_users")
         return self._similar(user, k, USER, metric)
 
     def related_items(self, item: Any, k: int) -> Listed:
         """The `k` trained items with the most similar rating patterns, as (item_id, distance).
 
-        The distance is that of ratings by one user, 0 for equal ones; see `co_rating.distances`.
-        `item` is an id or a `Row`. Raises KeyError if an id is unknown.
+        The distance is that of one user's ratings; 0 means equal ratings, see
+        `co_rating.distances`. `item` is an id or a `Row`. Raises KeyError if an id is unknown.
         """
         require(self, "related", "related_items")
         return related(item, k, self.sides[ITEM], self.sides[USER].metric)
 
     def related_users(self, user: Any, k: int) -> Listed:
-        """As `related_items`, for users."""
+        """Like `related_items`, for users."""
         require(self, "related", "related_users")
         return related(user, k, self.sides[USER], self.sides[ITEM].metric)
 
@@ -251,7 +251,7 @@ class NumpyFactorRecommender(NumpyRecommender):
 
 
 def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Listed:
-    """The trained rows of one side most similar to an id of it, or to a row."""
+    """Returns the trained rows of one side that are most similar to an id or a row."""
     require_k(k)
     own = -1
     if not isinstance(entity, Row):
@@ -273,7 +273,7 @@ def related(entity: Any, k: int, side: NumpySide, metric: CoRatingMetric) -> Lis
 def best_rows(
     targets: NumpySide, scored: tuple[Matrix, Matrix, Matrix], k: int, choice: Choice
 ) -> Best:
-    """The best targets of each query vector; `scored` has vectors, levels and scores for unknown.
+    """Returns the best targets of each query vector; `scored` has vectors, levels, default scores.
 
     A vector of NaN is an unknown query. The levels are added to the scores.
     """

@@ -1,6 +1,6 @@
-"""The scores of one user for all items, as nodes of an ONNX graph.
+"""Computes the scores of one user for all items in an ONNX graph.
 
-A user is the text of an id. Numbers are single precision, as in the models in memory.
+A user is an id as a string. Numbers have single precision, as in models in memory.
 """
 
 from collections.abc import Sequence
@@ -22,20 +22,20 @@ class UserFactors(NamedTuple):
     factors: Floats
     """Shape (users + 1, rank)."""
     bias: Floats
-    """Shape (users + 1), with the mean of all scores in it."""
+    """Biases, shape (users + 1), including the mean of all scores."""
 
 
 class ListsByUser(NamedTuple):
-    """Row numbers of items, and a value for each, of one user after another."""
+    """The items of each user: row numbers and values, one user after another."""
 
     indptr: Ints
-    """Where the list of each user begins: users + 1 numbers."""
+    """The start of each user's list: users + 1 numbers."""
     items: Ints
     values: Floats | None = None
 
 
 def place_of(graph: Graph, user: str, ids: Sequence[Any]) -> str:
-    """The row of a user, whole number [1]; for an unknown one the row after the last."""
+    """Adds the row number of a user, integer [1]; an unknown user has the row after the last."""
     return graph.codes(user, {str(key): row for row, key in enumerate(ids)}, len(ids))
 
 
@@ -46,7 +46,7 @@ def factor_scores(
     items: tuple[Floats, Floats],
     plain: Floats | None = None,
 ) -> str:
-    """Products of factors, and biases, [1, items]; `items` are factors and biases.
+    """Adds the scores of factors and biases, [1, items]; `items` has factors and biases.
 
     `plain` are the scores for an unknown user, without the bias of the user.
     """
@@ -70,9 +70,9 @@ def history_scores(
     history: ListsByUser,
     weights: tuple[Floats, Floats],
 ) -> str:
-    """The sum of the rows of the first weights of a user's items, by their values, [1, items].
+    """Adds the sum of the weight rows of a user's items, times their values, [1, items].
 
-    The second weights are the scores for an unknown user.
+    `weights` has the weights, and the scores for an unknown user.
     """
     place = place_of(graph, user, ids)
     items, values = list_of(graph, place, history)
@@ -84,7 +84,7 @@ def history_scores(
 
 
 def list_of(graph: Graph, place: str, lists: ListsByUser) -> tuple[str, str]:
-    """The items and values of the user at `place`; empty for the row after the last."""
+    """Adds the items and values of the user at `place`; empty for the row after the last."""
     bounds = graph.constant(np.append(lists.indptr, lists.indptr[-1]))
     begin = graph.add("Gather", bounds, place, axis=0)
     after = graph.add("Add", place, graph.integers([1]))
@@ -103,7 +103,7 @@ def sparse_history_scores(
     history: ListsByUser,
     weights: tuple[Ints, Ints, Floats, Floats],
 ) -> str:
-    """As `history_scores`, for sparse weights: their sources, their targets, their values.
+    """Like `history_scores`, for sparse weights: sources, targets and values.
 
     The last array has the scores for an unknown user.
     """

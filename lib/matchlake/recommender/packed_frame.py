@@ -22,7 +22,7 @@ from matchlake.schemas import ITEM_ID, USER_ID
 class PackedPairs:
     """Interactions of `schema` (`user_id`, `item_id`, `value`) in the column `data` of `frame`.
 
-    `mean` is subtracted from every value, and `weight_scale` scales it, when a fit reads it.
+    When a fit reads a value, it subtracts `mean` and scales by `weight_scale`.
     """
 
     frame: DataFrame
@@ -31,7 +31,7 @@ class PackedPairs:
     weight_scale: float | None = None
 
     def unpacked(self) -> DataFrame:
-        """The interactions one by one, their values as a fit reads them; lazy."""
+        """Returns one row per interaction, with the values of the fit; lazy."""
         return self.frame.mapInArrow(_Unpack(self.mean, self.weight_scale), self.schema)
 
 

@@ -1,8 +1,8 @@
-"""Interactions as a fit reads them: packed and counted in one pass, and kept until it ends.
+"""Packs and counts the interactions of a fit in one pass, and keeps them until the fit ends.
 
-The caller's plan runs once, even if a fit reads its result often, and need not give the same rows
-twice. A row of the packed frame holds many interactions as an Arrow stream, with dictionary-encoded
-ids. Nothing here needs Spark; `packed_frame.py` runs it there.
+The caller's plan runs only once, so it need not be deterministic. A row of the packed frame has
+many interactions as an Arrow stream, with dictionary-encoded ids. This module does not need Spark;
+`packed_frame.py` runs it on Spark.
 """
 
 import math
@@ -28,17 +28,17 @@ _COUNTS = (
 PACKED_SCHEMA = f"data binary, {_COUNTS}, users binary, items binary"
 
 _SKETCH = 2048
-"""Hashes in the sketch of the distinct ids of a side: the standard error is 2 % (1 / sqrt)."""
+"""The number of hashes in the sketch of a side's distinct ids; the standard error is 2%."""
 
 
 def unpack_pairs(data: pa.ChunkedArray) -> pa.Table:
-    """The interactions of several packed rows, their ids encoded by one dictionary."""
+    """Returns the interactions of several packed rows, with ids encoded by one dictionary."""
     return pa.concat_tables(unpack_tables(data)).unify_dictionaries().combine_chunks()
 
 
 @dataclass(frozen=True)
 class DenseIds:
-    """Ids of one side in their order, and for each interaction the index of its id."""
+    """Ids of one side in sorted order, and the index of each interaction's id."""
 
     ids: pa.Array
     places: npt.NDArray[np.int32]
@@ -60,7 +60,7 @@ class Pack:
     nonnegative: bool
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Interactions in; packed rows of about PACKED interactions out."""
+        """Reads interactions; yields packed rows of about PACKED interactions."""
         for table in in_chunks(batches):
             if len(table):
                 yield self._packed(table.combine_chunks())
@@ -101,13 +101,13 @@ _TYPES = {
 
 
 def _sketch(ids: pa.Array) -> Hashes:
-    """The smallest hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
+    """Returns the smallest hashes of distinct ids (k minimum values: Bar-Yossef et al. 2002)."""
     hashes = pd.util.hash_array(ids.drop_null().to_numpy(zero_copy_only=False), categorize=False)
     return np.partition(hashes, _SKETCH)[:_SKETCH] if len(hashes) > _SKETCH else hashes
 
 
 def _distinct(sketches: pa.ChunkedArray) -> int:
-    """The estimated number of distinct ids; exact below `_SKETCH`."""
+    """Returns the estimated number of distinct ids; exact below `_SKETCH`."""
     parts = [np.frombuffer(sketch.as_buffer(), np.uint64) for sketch in sketches]
     smallest = np.unique(np.concatenate(parts))[:_SKETCH] if parts else np.zeros(0)
     if len(smallest) < _SKETCH:
@@ -116,7 +116,7 @@ def _distinct(sketches: pa.ChunkedArray) -> int:
 
 
 def counts_of(table: pa.Table) -> Counts:
-    """The counts in packed rows, `data` left out or not."""
+    """Adds up the counts of packed rows, which need not have `data`."""
     rows, invalid, positive = (
         pc.sum(table[name]).as_py() or 0 for name in ("rows", "invalid", "positive")
     )

@@ -1,4 +1,4 @@
-"""The parts of a model as Arrow tables, and as NumPy arrays; nothing here needs Spark."""
+"""Converts the parts of a model to Arrow tables and NumPy arrays; does not need Spark."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 def to_arrow(parts: "ModelParts[DataFrame]") -> ModelParts[pa.Table]:
-    """The same parts in this process, users and items by ascending index; a job per frame."""
+    """Collects the parts of a model, users and items by ascending index.
+
+    One Spark job per frame.
+    """
     users, items = (
         rows.toArrow().sort_by(INDICES[side])
         for side, rows in ((USER, parts.users), (ITEM, parts.items))
@@ -28,13 +31,13 @@ def to_arrow(parts: "ModelParts[DataFrame]") -> ModelParts[pa.Table]:
 
 
 def matrix_of(table: pa.Table, column: str, width: int | None = None) -> npt.NDArray[np.float32]:
-    """A column of lists of one length as a matrix; `width` is needed for lists of length 0."""
+    """Returns a column of equally long lists as a matrix; lists of length 0 need `width`."""
     flat = combined(table[column]).flatten().to_numpy(zero_copy_only=False)
     columns = len(flat) // max(1, table.num_rows) if width is None else width
     return np.asarray(flat, np.float32).reshape(table.num_rows, columns)
 
 
 def array_of(table: pa.Table, column: str, kind: npt.DTypeLike) -> npt.NDArray[Any]:
-    """A column of numbers as an array."""
+    """Returns a column of numbers as an array."""
     values: npt.NDArray[Any] = table[column].to_numpy().astype(kind, copy=False)
     return values

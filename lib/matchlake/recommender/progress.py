@@ -1,4 +1,4 @@
-"""What a running fit reports."""
+"""The progress reports of a running fit."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -21,9 +21,10 @@ class Progress(NamedTuple):
     """The progress of a fit at a checkpoint.
 
     `seconds` is the time of all iterations since the last checkpoint. If the execution measures
-    iterations, it is their sum, and `each` holds the single ones. Otherwise it includes Spark's
-    own work and the measurement. `loss` is the value of the objective, NaN if not measured.
-    `metric` is the validation metric (RMSE, or recall at 20); None without a validation part.
+    iterations, `each` has the time of each iteration, and `seconds` is their sum. Otherwise
+    `seconds` includes Spark's own work and the validation. `loss` is the value of the objective,
+    NaN if not measured. `metric` is the validation metric (RMSE, or recall at 20); None without a
+    validation part.
     """
 
     iteration: int

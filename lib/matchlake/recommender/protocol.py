@@ -40,18 +40,17 @@ Capability = Literal[
     "uncertainty",
     "feature_effects",
 ]
-"""What a model may support beside `score` and `recommend_items`.
+"""What a model may support besides `score` and `recommend_items`.
 
-`similar` are `similar_items` and `similar_users`, `related` are `related_items` and
-`related_users`; `features` lets `fold_in` read feature columns; `uncertainty` adds `rating_std` to
-scores.
+`similar`: `similar_items` and `similar_users`. `related`: `related_items` and `related_users`.
+`features`: `fold_in` reads feature columns. `uncertainty`: scores have `rating_std`.
 """
 
 ALL_FACTOR_VERBS: frozenset[Capability] = frozenset({"recommend_users", "similar", "related"})
 
 Metric = Literal["cosine", "co_rating"]
-"""How similar two items (or users) are: by the cosine of their factors, 1 for the same direction,
-or by the distance of their ratings, 0 for equal ones; see `co_rating.py`."""
+"""The similarity of two items (or users). `cosine`: the cosine of their factors; 1 is most similar.
+`co_rating`: the distance of their ratings; 0 is most similar, see `co_rating.py`."""
 
 Rows = TypeVar("Rows")
 
@@ -59,8 +58,9 @@ Rows = TypeVar("Rows")
 class Pools(NamedTuple):
     """The candidates of related lists.
 
-    `min_co_ratings`: ratings that two related items (or users) share at least. `min_candidates`:
-    candidates that a list needs at least. `noise`: variance of a rating about its score.
+    `min_co_ratings`: minimum number of common ratings of two related items (or users).
+    `min_candidates`: minimum number of candidates of a list. `noise`: variance of a rating around
+    its score.
     """
 
     min_co_ratings: int = 2
@@ -89,7 +89,7 @@ class ModelParts(Generic[Rows]):
     items: Rows
     params: Any
     values: Mapping[str, float] = field(default_factory=dict)
-    """Single numbers, such as the mean."""
+    """Scalars, such as the mean."""
     tables: Mapping[str, Rows] = field(default_factory=dict)
     """Further rows by name; they must fit in the driver."""
     files: Mapping[str, bytes] = field(default_factory=dict)
@@ -99,10 +99,10 @@ class ModelParts(Generic[Rows]):
 
 
 class TrainingInputs(NamedTuple):
-    """The inputs of a fit: interactions, and the features of users and of items if there are any.
+    """The inputs of a fit: interactions, and optional features of users and items.
 
-    `encoders` declare how feature columns become numbers, one per side. A fit that can, reports
-    its metric on `validation`.
+    `encoders` declare how feature columns become numbers, one per side. If a fit supports it, it
+    reports its metric on `validation`.
     """
 
     interactions: "DataFrame"
@@ -113,7 +113,7 @@ class TrainingInputs(NamedTuple):
 
 
 class FitContext(NamedTuple):
-    """The environment of a fit: how it keeps frames, where it resumes, whom it calls."""
+    """The environment of a fit: its checkpoint, the state to resume, and the callback."""
 
     checkpoint: "Callable[[DataFrame], DataFrame]"
     state: "DataFrame | None" = None
@@ -121,7 +121,7 @@ class FitContext(NamedTuple):
 
 
 def refuse(model: object, verb: str) -> NoReturn:
-    """Raises ParameterError: the model does not support the method `verb`."""
+    """Raises ParameterError, because the model does not support the method `verb`."""
     able = ", ".join(["score", "recommend_items", *sorted(getattr(model, "capabilities", ()))])
     raise ParameterError(f"{type(model).__name__} does not support {verb}; it supports {able}.")
 
@@ -136,12 +136,12 @@ class Recommender(Protocol):
     """A fitted model as lazy Spark frames."""
 
     algorithm: ClassVar[str]
-    """Its name in `ALGORITHMS`."""
+    """The name of the algorithm in `ALGORITHMS`."""
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
     @property
     def predicts_ratings(self) -> bool:
-        """Whether a score is a rating; otherwise it only orders items."""
+        """Returns whether scores are ratings; otherwise they only order items."""
 
     def known(self, side: int) -> "DataFrame":
         """The ids of users (side 0) or items (side 1), with `n_interactions`; lazy."""
@@ -184,7 +184,7 @@ class Recommender(Protocol):
         exclude_seen: "DataFrame | None" = None,
         candidates: "DataFrame | None" = None,
     ) -> "DataFrame":
-        """As `recommend_items`, with users and items exchanged."""
+        """Like `recommend_items`, with users and items exchanged."""
         refuse(self, "recommend_users")
 
     def similar_items(
@@ -199,7 +199,7 @@ class Recommender(Protocol):
     def similar_users(
         self, users: "DataFrame | None", k: int, *, metric: Metric = "cosine"
     ) -> "DataFrame":
-        """As `similar_items`: `user_id`, `rank`, `similar_user_id`, `score`."""
+        """Like `similar_items`; returns `user_id`, `rank`, `similar_user_id`, `score`."""
         refuse(self, "similar_users")
 
     def related_items(
@@ -212,8 +212,8 @@ class Recommender(Protocol):
     ) -> RankedLists:
         """The `k` trained items with the most similar rating patterns, for each item.
 
-        Returns `item_id`, `rank`, `related_item_id`, `score`: about how much one user's ratings of
-        both items differ, in units of a rating; smaller means more similar. With `rated`
+        Returns `item_id`, `rank`, `related_item_id`, `score`. The score estimates how much a user's
+        ratings of both items differ, in units of a rating; smaller means more similar. With `rated`
         (`user_id`, `item_id`) the candidates of an item are those that at least
         `pools.min_co_ratings` users rated together with it. Items with fewer than
         `pools.min_candidates` candidates are skipped. Starts one job, over the users' factors.
@@ -228,7 +228,7 @@ class Recommender(Protocol):
         rated: "DataFrame | None" = None,
         pools: Pools = DEFAULT_POOLS,
     ) -> RankedLists:
-        """As `related_items`: `user_id`, `rank`, `related_user_id`, `score`."""
+        """Like `related_items`; returns `user_id`, `rank`, `related_user_id`, `score`."""
         refuse(self, "related_users")
 
     def fold_in(
@@ -240,14 +240,14 @@ class Recommender(Protocol):
         item_features: "DataFrame | None" = None,
         checkpoint: "Callable[[DataFrame], DataFrame] | None" = None,
     ) -> Self:
-        """The model with new or changed users and items; lazy. All other rows stay as they are.
+        """Returns the model with new or changed users and items; lazy. Other rows stay unchanged.
 
         Args:
             users: Histories of users: `user_id`, `item_id` and the column that was fitted.
             items: Histories of items, in the same columns.
             user_features: Feature columns by `user_id`, for models with the capability `features`.
             item_features: Feature columns by `item_id`.
-            checkpoint: Computes and keeps the new rows, instead of computing them at each use.
+            checkpoint: Stores the new rows, so that they are not computed at each use.
         """
         refuse(self, "fold_in")
 
@@ -273,13 +273,13 @@ class Recommender(Protocol):
 class NumpyRecommender(Protocol):
     """A fitted model in memory: the methods of `Recommender`, for single ids and for tables.
 
-    Ids of another type than the model's are converted if that is exact: an integer becomes a
-    string where ids are strings. Others are refused.
+    Ids of another type are converted if this is exact; for example, an integer becomes a string if
+    ids are strings. Other ids are refused.
     """
 
     capabilities: ClassVar[frozenset[Capability]] = frozenset()
 
-    if TYPE_CHECKING:  # Read-only here; a subclass may have them as fields.
+    if TYPE_CHECKING:  # Properties are read-only; subclasses may have them as fields.
 
         @property
         def user_ids(self) -> Sequence[Any]:
@@ -296,14 +296,14 @@ class NumpyRecommender(Protocol):
     def score(self, user_ids: Any, item_ids: Sequence[Any] | None = None) -> Any:
         """The scores of pairs of ids, as an array; NaN for a null id.
 
-        With one argument, a table with `user_id` and `item_id`: the table with `score` and
-        `is_cold_start` (the user or the item had no interactions in the fit). Both are null where
-        an id is null. The answer is a table of the same library: pandas, Polars or Arrow.
+        If the only argument is a table with `user_id` and `item_id`, it returns this table with
+        `score` and `is_cold_start` (the user or the item had no interactions in the fit). Both are
+        null if an id is null. The result is a table of the same library: pandas, Polars or Arrow.
         """
         return score(self, user_ids, item_ids)
 
     def onnx_scores(self, graph: "Graph", user: str) -> str:
-        """The scores of all items for a user, the text of an id [1], as nodes of an ONNX graph.
+        """Adds the scores of all items for a user to an ONNX graph; `user` is an id as string [1].
 
         The result is single precision [1, items]. Raises ParameterError if the model has no graph.
         """
@@ -319,8 +319,9 @@ class NumpyRecommender(Protocol):
     ) -> Any:
         """The `k` best items of a user as (item_id, score), best first; ties by item index.
 
-        For a table with `user_id`, or None for all users: a table of the same library with
-        `user_id`, `rank`, `item_id`, `score`, `is_cold_start`. Null users have no rows.
+        If `user` is a table with `user_id`, or None for all users, it returns a table of the same
+        library with `user_id`, `rank`, `item_id`, `score`, `is_cold_start`. Null users have no
+        rows.
 
         Args:
             user: An id, a folded-in row, a table, or None.
@@ -331,7 +332,7 @@ class NumpyRecommender(Protocol):
 
         Raises:
             InputError: `user` is null, or neither an id nor a table.
-            SchemaError: Columns are missing, or an id cannot become an id of the model's type.
+            SchemaError: Columns are missing, or an id cannot be converted to the model's type.
         """
         return recommend(self, USER, user, k, exclude_seen, candidates)
 
@@ -343,7 +344,7 @@ class NumpyRecommender(Protocol):
         exclude_seen: Any = (),
         candidates: Any = None,
     ) -> Any:
-        """The `k` best users for an item, as `recommend_items` with users and items exchanged."""
+        """Returns the `k` best users for an item, in the form of `recommend_items`."""
         require(self, "recommend_users", "recommend_users")
         return recommend(self, ITEM, item, k, exclude_seen, candidates)
 
@@ -365,7 +366,7 @@ class NumpyRecommender(Protocol):
     def similar_users(
         self, user: Any, k: int, *, metric: Metric = "cosine"
     ) -> list[tuple[Any, float]]:
-        """The `k` most similar users of a user, as `similar_items`."""
+        """Returns the `k` most similar users of a user, like `similar_items`."""
         refuse(self, "similar_users")
 
     def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
@@ -385,5 +386,5 @@ class NumpyRecommender(Protocol):
         users: Mapping[Any, Mapping[Any, float]] | None = None,
         items: Mapping[Any, Mapping[Any, float]] | None = None,
     ) -> Self:
-        """The model with new or changed users {user_id: {item_id: value}} and items."""
+        """Returns the model with new or changed users {user_id: {item_id: value}} and items."""
         refuse(self, "fold_in")

@@ -1,4 +1,4 @@
-"""Items, or users, with similar rating patterns, on Spark."""
+"""Finds items, or users, with similar rating patterns on Spark."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ POOL = "pool"
 """The column with the number of candidates of a skipped user or item."""
 
 _BATCH = 128
-"""Queries that have their scores of all targets in memory at a time."""
+"""The number of queries whose scores of all targets are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,10 @@ class Related:
     def of(
         sides: tuple[DataFrame, DataFrame], side: int, others: DataFrame, noise: float
     ) -> "Related":
-        """For possible queries and candidates. Starts one job over the other side's factors."""
+        """Prepares possible queries and candidates.
+
+        Starts one job over the other side's factors.
+        """
         moments = others.select("factors").mapInArrow(_sums, "data binary").collect()
         parts = [unpack([bytes(row["data"])]) for row in moments]
         count = sum(float(part["count"]) for part in parts)
@@ -58,7 +61,7 @@ class Related:
     ) -> DataFrame:
         """The `k` most similar targets of each query, in the column `name`; lazy.
 
-        With `pairs` (`query`, `target`) only those are candidates.
+        If `pairs` (`query`, `target`) are given, only they are candidates.
         """
         key, index = KEYS[self.side], INDICES[self.side]
         columns = (F.col(key).alias("id"), F.col(index).alias("idx"), "factors", "bias")
@@ -70,14 +73,14 @@ class Related:
 
 
 def trained(rows: DataFrame) -> DataFrame:
-    """The rows that learned from ratings; all rows if `n_interactions` is missing."""
+    """Returns the rows with ratings in the fit; all rows if `n_interactions` is missing."""
     return rows.where(F.col("n_interactions") > 0) if "n_interactions" in rows.columns else rows
 
 
 def similar_lists(
     own: DataFrame, others: DataFrame, side: int, queries: DataFrame | None, k: int
 ) -> DataFrame:
-    """The `k` trained rows of `own` most similar to each query, by equal ratings; one job."""
+    """Returns the `k` trained rows of `own` most similar to each query, by co-rating; one job."""
     key = KEYS[side]
     related = Related.of((own, trained(own)), side, trained(others), Pools().noise)
     return related.lists(_known(own, key, queries), k, f"similar_{key}")
@@ -90,7 +93,10 @@ def related_lists(
     k: int,
     choice: tuple[DataFrame | None, Pools],
 ) -> RankedLists:
-    """The lists of `Recommender.related_items`; `sides` are the rows of `side` and the others."""
+    """Implements `Recommender.related_items`.
+
+    `sides` has the rows of `side`, then the other side.
+    """
     require_k(k)
     key, name = KEYS[side], f"related_{KEYS[side]}"
     own, others = sides
@@ -128,13 +134,13 @@ def pool_sizes(pairs: DataFrame, key: str) -> DataFrame:
 
 
 def _known(own: DataFrame, key: str, queries: DataFrame | None) -> DataFrame:
-    """The ids of the queries that the model knows; all its ids without queries."""
+    """Returns the known ids of the queries; without queries, all ids of the model."""
     ids = own.select(key) if queries is None else queries.select(key).distinct()
     return ids.join(own.select(key), key, "semi")
 
 
 def _co_rated(pairs: DataFrame, side: int, minimum: int) -> DataFrame:
-    """`query`, `target`: any two ids of one side that share at least `minimum` of the other."""
+    """Returns `query`, `target`: two ids of one side with at least `minimum` common ids."""
     key, other = KEYS[side], KEYS[1 - side]
     left = pairs.select(F.col(key).alias("query"), other)
     right = pairs.select(F.col(key).alias("target"), other)
@@ -170,7 +176,7 @@ def _lists_schema(names: tuple[str, str], kind: DataType) -> StructType:
 
 
 class _Targets(NamedTuple):
-    """All targets by index: rows in the space of the metric, and expected differences."""
+    """The targets by index: rows in the space of the metric, and expected scores."""
 
     ids: pa.Array
     rows: Floats
@@ -181,7 +187,10 @@ class _Targets(NamedTuple):
 
 @dataclass(frozen=True)
 class _Task:
-    """The body of a task: targets, given pairs and queries in, in this order; lists out."""
+    """The function of a task: reads targets, given pairs and queries, in this order.
+
+    Returns lists.
+    """
 
     metric: CoRatingMetric
     k: int

@@ -1,4 +1,4 @@
-"""Weights of interactions on a scale that does not depend on their unit."""
+"""Scales the weights of interactions, independently of their unit."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,10 +7,10 @@ Floats = npt.NDArray[np.float32]
 
 
 def scaled_weights(values: Floats, scale: float | None) -> Floats:
-    """`log2(1 + value / scale)`: 1 at `scale`, nearly linear below it, slow growth above it.
+    """Returns `log2(1 + value / scale)`: 1 at `scale`, nearly linear below, growing slowly above.
 
-    So one very large weight does not outweigh all others, and 0 stays 0. None leaves the values
-    as they are.
+    So a single very large weight does not dominate, and 0 stays 0. If `scale` is None, the values
+    stay unchanged.
     """
     if scale is None:
         return values

@@ -1,4 +1,4 @@
-"""The interactions of a fit from a table without Spark: as `interactions.py` prepares frames."""
+"""Prepares the interactions of a fit from a table, as `interactions.py` does on Spark."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ _NOTHING = Counts(0, 0, 0, 0, None, None, None)
 
 
 def prepare_table(data: Any, spec: InteractionSpec, what: str = WHAT) -> pa.Table:
-    """`user_id`, `item_id`, `value` (float, null if missing), with `spec.duplicates` applied."""
+    """Returns `user_id`, `item_id`, `value` (float or null), with `spec.duplicates` applied."""
     timed = (EVENT_TIME,) if spec.duplicates == "last" else ()
     table = read_interactions(data, (spec.value_column, *timed), what)
     values = numbers(table[spec.value_column], spec.value_column, what)
@@ -33,7 +33,7 @@ def prepare_table(data: Any, spec: InteractionSpec, what: str = WHAT) -> pa.Tabl
         return _pairs(table[USER_ID], table[ITEM_ID], values)
     moments = times(table[EVENT_TIME], what) if timed else np.zeros(len(values), np.int64)
     (users, user_ids), (items, item_ids) = codes_of(table[USER_ID]), codes_of(table[ITEM_ID])
-    # By pair, then by time; of equal times the larger value is the last one.
+    # sorts by pair, then by time; if times are equal, the larger value is last
     order = np.lexsort((np.where(np.isnan(values), -np.inf, values), moments, items, users))
     pairs = (users * max(1, len(item_ids)) + items)[order]
     last = np.flatnonzero(np.append(pairs[1:] != pairs[:-1], np.ones(min(1, len(pairs)), bool)))
@@ -56,7 +56,7 @@ def pack_table(pairs: pa.Table, spec: InteractionSpec) -> tuple[pa.Table, Intera
 
 
 def _merged(values: Doubles, last: "np.ndarray[Any, np.dtype[np.int64]]") -> Doubles:
-    """Sums up to each place of `last`; NaN where every value is NaN."""
+    """Returns the sums up to each position in `last`; NaN if all values are NaN."""
     first = np.concatenate([[0], last[:-1] + 1])
     known = ~np.isnan(values)
     if not len(last):
@@ -73,7 +73,7 @@ def _pairs(users: Any, items: Any, values: Doubles) -> pa.Table:
 
 
 def _invalid(pairs: pa.Table, spec: InteractionSpec) -> list[tuple[Any, ...]]:
-    """Some rows that cannot be fitted."""
+    """Returns some rows that cannot be fitted."""
     values = pairs[VALUE].to_numpy()
     valid = np.isfinite(values) & ((values >= 0) | (not spec.nonnegative))
     for key in (USER_ID, ITEM_ID):

@@ -1,4 +1,4 @@
-"""Interactions in tables of any library: their columns, checked, as Arrow and NumPy arrays."""
+"""Reads interactions from tables of any library, as checked Arrow and NumPy arrays."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -21,10 +21,11 @@ OLDEST = np.iinfo(np.int64).min
 
 
 def read_interactions(data: Any, further: Sequence[str], what: str) -> pa.Table:
-    """`user_id` and `item_id`, as strings or integers, and the `further` columns of `data`.
+    """Reads `user_id` and `item_id`, as strings or integers, and the `further` columns of `data`.
 
     The ids of a sparse matrix are its row and column numbers, and its values are the one column of
-    `further`. Raises InputError for no table, SchemaError for missing columns or unfit types.
+    `further`. Raises InputError if `data` is not a table, SchemaError for missing columns or wrong
+    types.
     """
     table = _of_sparse(data, further, what) if is_sparse(data) else to_arrow_table(data, what)
     require_names(table, (USER_ID, ITEM_ID, *further), what)
@@ -40,7 +41,7 @@ def require_names(table: pa.Table, names: Sequence[str], what: str) -> None:
 
 
 def id_column(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
-    """Ids as Arrow strings, or as signed integers; nulls stay."""
+    """Returns ids as Arrow strings, or as signed integers; nulls stay."""
     column = plain_texts(column)
     kind = column.type
     if pa.types.is_string(kind) or pa.types.is_signed_integer(kind):
@@ -49,14 +50,14 @@ def id_column(column: pa.ChunkedArray, name: str, what: str) -> pa.ChunkedArray:
         return column.cast(pa.int64())
     advice = "Convert the column first."
     if pa.types.is_floating(kind):
-        advice = "pandas makes floats of integers if some are missing: use the type Int64."
+        advice = "pandas converts integers with missing values to floats: use the type Int64."
     raise SchemaError(
-        f"{name} of {what} has the type {kind}, but ids are strings or integers. {advice}"
+        f"{name} of {what} has the type {kind}, but ids must be strings or integers. {advice}"
     )
 
 
 def plain_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of any kind of Arrow strings, or of nulls alone, as plain strings."""
+    """Returns a column of any Arrow string type, or of only nulls, as plain strings."""
     if pa.types.is_dictionary(column.type):
         return plain_texts(_decoded(column))
     kind = column.type
@@ -66,9 +67,9 @@ def plain_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A column of categories as its values."""
+    """Returns a column of categories as its values."""
     kind = column.type.value_type
-    # Arrow decodes no categories of the type string_view, which Polars gives.
+    # Arrow cannot decode categories of the type string_view, which Polars returns.
     kind = pa.string() if str(kind) == "string_view" else kind
     chunks = [
         pa.DictionaryArray.from_arrays(chunk.indices, chunk.dictionary.cast(kind))
@@ -78,7 +79,7 @@ def _decoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def numbers(column: pa.ChunkedArray, name: str, what: str) -> Doubles:
-    """A column of numbers as doubles, NaN for null; raises SchemaError for another type."""
+    """Returns a column of numbers as doubles, NaN for null; raises SchemaError for other types."""
     kind = column.type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
     if not (numeric or pa.types.is_decimal(kind)):
@@ -92,7 +93,7 @@ def numbers(column: pa.ChunkedArray, name: str, what: str) -> Doubles:
 
 
 def times(column: pa.ChunkedArray, what: str) -> Ints:
-    """A column of times as microseconds since 1970, `OLDEST` for null."""
+    """Returns a column of times as microseconds since 1970, `OLDEST` for null."""
     kind = column.type
     if pa.types.is_date(kind):
         column = column.cast(pa.timestamp("s"))
@@ -108,13 +109,13 @@ def times(column: pa.ChunkedArray, what: str) -> Ints:
 
 
 def sums_of(groups: Ints, values: npt.NDArray[Any], size: int) -> Doubles:
-    """The sum of the values of each group, added in the order of the rows."""
+    """Returns the sum of the values of each group, added in the order of the rows."""
     sums: Doubles = np.bincount(groups, values, size).astype(np.float64, copy=False)
     return sums
 
 
 def codes_of(column: pa.ChunkedArray) -> tuple[Ints, pa.Array]:
-    """The number of each value among the distinct ones in their order, -1 for null, and these."""
+    """Returns the code of each value, -1 for null, and the distinct values in sorted order."""
     encoded = combined(column).dictionary_encode()
     order = pc.sort_indices(encoded.dictionary)
     rank = np.full(len(order) + 1, -1, np.int64)

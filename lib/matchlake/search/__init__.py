@@ -1,1 +1,1 @@
-"""Hyperparameter search over any trainer: spaces, trials, a journal, and pictures."""
+"""Hyperparameter search over any trainer: spaces, trials, a journal, and plots."""

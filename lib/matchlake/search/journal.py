@@ -1,7 +1,7 @@
 """The journal of a search: one line per finished trial, on disk before the next trial starts.
 
-The first line identifies the search. A trial is in the journal completely or not at all: a line
-that a crash cut off is removed when the journal is opened.
+The first line identifies the search. A trial is in the journal completely or not at all: if a crash
+left a partial line, it is removed when the journal is opened.
 """
 
 import errno
@@ -17,13 +17,13 @@ from matchlake.search.trial import Trial
 _log = logging.getLogger(__name__)
 
 _NO_APPEND = (errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-"""What a volume of Databricks answers to a write at the end of an existing file."""
+"""The errors of a Databricks volume, which cannot append to an existing file."""
 
 
 class Journal:
     """The finished trials of a search in the file `path`.
 
-    `inputs` identifies all inputs of the search: only a search with equal inputs continues.
+    `inputs` identifies all inputs of the search. A search continues only if its inputs are equal.
     """
 
     def __init__(self, path: Path, inputs: str) -> None:
@@ -38,7 +38,7 @@ class Journal:
             self._rewrite()
 
     def add(self, trial: Trial) -> None:
-        """Writes a trial; when this returns, the trial survives a crash of the machine."""
+        """Writes a trial; after the return the trial survives a crash of the machine."""
         line = trial.to_json()
         self._lines.append(line)
         try:
@@ -56,7 +56,7 @@ class Journal:
             os.fsync(file.fileno())
 
     def _rewrite(self) -> None:
-        """Writes all lines to a new file, which then takes the place of the old one."""
+        """Writes all lines to a new file, and replaces the old file with it."""
         new = self.path.with_suffix(".new")
         with new.open("wb") as file:
             file.write("".join(f"{line}\n" for line in self._lines).encode())
@@ -66,8 +66,8 @@ class Journal:
         folder = os.open(self.path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
-        except OSError as error:  # some network folders do not know this
-            _log.debug("the folder of the journal was not synced: %s", error)
+        except OSError as error:  # some network file systems cannot sync a folder
+            _log.debug("the journal's folder could not be synced: %s", error)
         finally:
             os.close(folder)
 
@@ -90,10 +90,11 @@ class Journal:
                 self.trials.append(Trial.from_json(line.decode()))
             except (ValueError, KeyError, TypeError) as error:
                 raise InputError(
-                    f"{self.path}, line {number}, is no trial: {type(error).__name__}. Remove the "
+                    f"{self.path}, line {number}, is not a valid trial: {type(error).__name__}. "
+                    "Remove the "
                     "file to start the search again."
                 ) from None
             self._lines.append(line.decode())
         if rest:
-            _log.warning("%s: a trial that was not written completely is run again", self.path)
+            _log.warning("%s: the incomplete last trial runs again", self.path)
             self._rewrite()

@@ -1,7 +1,7 @@
-"""Optuna's samplers behind a search: one study in memory, through its public ask and tell.
+"""Optuna's samplers for a search: one study in memory, used by `ask` and `tell`.
 
-Optuna's storages ask for all trials at each step, so a search becomes slower with each trial. Here
-the journal is the storage, and the study is made again from it.
+Optuna's storages read all trials at each step, so a search becomes slower with each trial. Here the
+journal is the storage, and a resumed search rebuilds the study from the journal.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _PLAIN = (bool, int, float, str, type(None))
 
 
 class OptunaProposals:
-    """What Optuna's TPE, or its random sampler, proposes next."""
+    """Proposes trials by Optuna's TPE or random sampler."""
 
     def __init__(self, space: Space, params: SearchParams, *, maximize: bool) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -61,7 +61,7 @@ class OptunaProposals:
         return Proposal(number, chosen)
 
     def tell(self, trial: Trial) -> None:
-        """Takes the result of a trial that was asked for."""
+        """Takes the result of a trial that `ask` returned."""
         asked = self._asked.pop(trial.number)
         for step, reported in trial.reports:
             asked.report(reported, step)
@@ -71,9 +71,9 @@ class OptunaProposals:
     def restore(self, trials: Sequence[Trial]) -> None:
         """Continues after the finished trials of an earlier run.
 
-        A search that runs one trial at a time goes on as if it had not stopped: the same seed
-        proposes the same trials. Other searches get the results, and a seed of their own, because
-        the order in which trials ended decides there.
+        A search with one trial at a time continues as if it had not stopped: the same seed proposes
+        the same trials. A parallel search depends on the order in which trials ended, so it gets
+        the results and a new seed.
         """
         ordered = sorted(trials, key=lambda each: each.number)
         if self._params.parallel == 1 and self._repeat(ordered):
@@ -86,11 +86,13 @@ class OptunaProposals:
         self._end = self.total + self._next - len(ordered)
 
     def _repeat(self, trials: Sequence[Trial]) -> bool:
-        """Asks for the trials again; whether they are proposed as they were."""
+        """Asks for the trials again. Returns whether Optuna proposed the same trials."""
         for trial in trials:
             asked = self.ask()
             if asked is None or asked.number != trial.number or asked.values != trial.values:
-                _log.warning("Optuna proposes other trials than before: the search continues so")
+                _log.warning(
+                    "Optuna proposes different trials than before; the search continues with them"
+                )
                 return False
             self.tell(trial)
         return True
@@ -138,12 +140,12 @@ class OptunaProposals:
 
 
 def _choice(dimension: Dimension, value: Any) -> Any:
-    """A value as Optuna keeps it: lists and mappings as JSON."""
+    """Returns a value as Optuna stores it: lists and mappings as JSON."""
     if dimension.values is None or isinstance(value, _PLAIN):
         return value
     return json.dumps(value, sort_keys=True)
 
 
 def _by_choice(dimension: Dimension) -> Mapping[Any, Any]:
-    """The values of a list by Optuna's choices; empty for a range."""
+    """Returns the values of a list by Optuna's choice; empty for a range."""
     return {_choice(dimension, each): each for each in dimension.values or ()}

@@ -23,19 +23,19 @@ class DimensionParams(Params):
     model_config = ConfigDict(json_schema_extra=_or_list)
 
     values: tuple[Any, ...] | None = None
-    """The values to choose from; in place of the whole mapping a list is enough."""
+    """The values to choose from. A list in place of the whole mapping means the same."""
     low: Number | None = None
-    """The smallest value of a range. Whole numbers give whole numbers, unless the hyperparameter
-    takes fractions."""
+    """The smallest value of a range. A range of integers gives integers, unless the hyperparameter
+    is a float."""
     high: Number | None = None
     """The largest value of a range."""
     step: Number | None = Field(None, gt=0)
-    """The distance of two values of a range; null: every value."""
+    """The step between values of a range; null: every value is possible."""
     log: bool = False
     """Whether a range is searched on a logarithmic scale."""
     when: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
-    """The condition: other hyperparameters of the space, each with the values for which this one
-    is searched. Otherwise it keeps its value."""
+    """A condition: other hyperparameters of the space, with the values for which this
+    hyperparameter is searched. Otherwise this hyperparameter keeps its configured value."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,14 +52,14 @@ class DimensionParams(Params):
 
     def _check_values(self, values: tuple[Any, ...]) -> None:
         if not values:
-            raise ValueError("an empty list: give at least one value")
+            raise ValueError("the list is empty: give at least one value")
         if any(each is not None for each in (self.low, self.high, self.step)) or self.log:
-            raise ValueError("values and a range exclude each other: give one of them")
+            raise ValueError("values and a range exclude each other: give only one of them")
         for i, value in enumerate(values):
             if isinstance(value, float) and not math.isfinite(value):
                 raise ValueError(f"the value {value} is not a finite number")
             if any(value == each for each in values[:i]):
-                raise ValueError(f"the value {value!r} stands twice in the list")
+                raise ValueError(f"the value {value!r} is twice in the list")
 
     def _check_range(self) -> None:
         low, high = self.low, self.high
@@ -68,37 +68,37 @@ class DimensionParams(Params):
         if low > high:
             raise ValueError(f"low {low} is above high {high}")
         if self.log and low <= 0:
-            raise ValueError(f"a logarithmic range needs a low above 0, and it is {low}")
+            raise ValueError(f"a logarithmic range needs a low above 0, but low is {low}")
         if self.log and self.step is not None:
-            raise ValueError("a logarithmic range takes no step")
+            raise ValueError("a logarithmic range cannot have a step")
 
 
 class SearchParams(Params):
-    """A search: the space, how it is searched, and when it ends."""
+    """The parameters of a search: its space, its kind, and when it ends."""
 
     kind: Literal["grid", "random", "probabilistic"] = "probabilistic"
-    """`grid`: every combination once. `random`: drawn combinations. `probabilistic`: Optuna's TPE,
-    which learns from the trials so far."""
+    """`grid`: every combination once. `random`: random combinations. `probabilistic`: Optuna's TPE,
+    which learns from earlier trials."""
     space: dict[str, DimensionParams] = Field(min_length=1)
     """The hyperparameters by name, each with a list of values or a range."""
     trials: int | None = Field(None, ge=1, le=100_000)
     """The number of trials; null: 40, or all combinations of a grid."""
     seconds: float | None = Field(None, gt=0)
-    """No trial starts after so many seconds; null: no limit."""
+    """After this time in seconds no new trial starts; null: no limit."""
     no_improvement: int | None = Field(None, ge=1)
-    """The search ends after so many trials in a row without a better one; null: never."""
+    """The search ends after this number of trials in a row without an improvement; null: never."""
     parallel: int = Field(1, ge=1, le=256)
-    """Trials that run at the same time."""
+    """The number of trials that run at the same time."""
     trial_seconds: float | None = Field(None, gt=0)
-    """A trial that takes longer has failed; null: no limit."""
+    """The time limit of a trial in seconds, after which the trial fails; null: no limit."""
     prune: bool = False
-    """Whether a trial ends early if its fit reports a value below the median of earlier trials at
-    the same step."""
+    """Stops a trial early if its best value so far is worse than the median of completed trials up
+    to the same step (Optuna's MedianPruner)."""
     validation_fraction: float = Field(0.2, gt=0, lt=1)
-    """The fraction of the training part on which trials are measured. The splits `last_n` and
+    """The fraction of the training part that validates trials. The splits `last_n` and
     `recommender` have their own sizes."""
     seed: int = Field(0, ge=0, lt=2**32)
-    """The seed of the draws."""
+    """The seed of the sampler."""
 
     @model_validator(mode="after")
     def _check_conditions(self) -> Self:
@@ -122,5 +122,5 @@ class SearchParams(Params):
 
     @property
     def trial_count(self) -> int:
-        """The number of trials of a search that is no grid."""
+        """The number of trials of a search that is not a grid."""
         return 40 if self.trials is None else self.trials

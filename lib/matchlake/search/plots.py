@@ -1,4 +1,4 @@
-"""Pictures of a search: the score over the trials, parallel coordinates, and what mattered."""
+"""Plots of a search: the metric over the trials, parallel coordinates, and importances."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _GROUPS = 5
-"""Groups of about equal size into which the values of a range are cut."""
+"""The number of bins, of about equal size, for the values of a range."""
 _MOST_LABELS = 12
 _LEAST = 3
-"""Complete trials that a measure of importance needs."""
+"""The minimum number of complete trials for importances."""
 
 Doubles = npt.NDArray[np.float64]
 
@@ -26,7 +26,7 @@ Doubles = npt.NDArray[np.float64]
 def search_plots(
     trials: Sequence[Trial], space: Space, metric: str, *, maximize: bool
 ) -> "dict[str, Figure]":
-    """The pictures of a search by file name; those that too few complete trials allow."""
+    """Returns the plots by file name, without those that need more complete trials."""
     complete = [each for each in trials if each.state == "complete"]
     plots = {"search/1_trials.png": score_over_trials(trials, metric, maximize=maximize)}
     if complete:
@@ -72,9 +72,9 @@ def score_over_trials(trials: Sequence[Trial], metric: str, *, maximize: bool) -
 def parallel_coordinates(
     complete: Sequence[Trial], space: Space, metric: str, *, maximize: bool
 ) -> "Figure":
-    """One line per trial through its hyperparameters; the darker, the better the metric.
+    """One line per trial through its hyperparameters; darker lines have a better metric.
 
-    A trial for which a hyperparameter was not searched passes its axis at the bottom.
+    If a hyperparameter was not searched in a trial, the line crosses its axis at the bottom.
     """
     from matplotlib.colors import Normalize  # noqa: PLC0415
     from matplotlib.figure import Figure  # noqa: PLC0415
@@ -101,9 +101,10 @@ def parallel_coordinates(
 def importances(complete: Sequence[Trial], space: Space) -> dict[str, float]:
     """The share of the variance of the metric that each hyperparameter explains alone.
 
-    Trials are grouped by its value, or by five groups of a range. The share is epsilon squared, the
-    variance between the groups without the part that chance gives (Kelley 1935); 0 if it is less.
-    Hyperparameters that work only together have small shares. The largest is first.
+    Trials are grouped by the value of the hyperparameter; a range has five groups. The share is
+    epsilon squared (Kelley 1935): the variance between the groups, corrected for chance, and at
+    least 0. Hyperparameters that matter only in combination have small shares. The largest share is
+    first.
     """
     found = {}
     for dimension in space.dimensions:
@@ -121,7 +122,7 @@ def importance_bars(found: dict[str, float]) -> "Figure":
     panel.barh(range(len(names)), list(found.values()), color=COLORS[0])
     panel.set_yticks(range(len(names)), names)
     panel.invert_yaxis()
-    panel.set(title="Share of the variance that it explains alone", xlim=(0, 1))
+    panel.set(title="Share of the variance explained alone", xlim=(0, 1))
     finish_panels(figure, [panel], x="")
     return figure
 
@@ -139,7 +140,7 @@ def _explained(groups: npt.NDArray[np.int64], values: Doubles) -> float:
 
 
 def _groups(values: Sequence[Any], dimension: Dimension) -> npt.NDArray[np.int64]:
-    """The group of each value: the value of a list, or one of five parts of a range."""
+    """Returns the group of each value: a value of a list, or one of five bins of a range."""
     if dimension.values is not None:
         texts = [value_text(value) for value in values]
         return np.unique(np.array(texts, dtype=object).astype(str), return_inverse=True)[1]
@@ -151,7 +152,7 @@ def _groups(values: Sequence[Any], dimension: Dimension) -> npt.NDArray[np.int64
 
 
 def _heights(complete: Sequence[Trial], dimension: Dimension) -> Doubles:
-    """The height of each trial on an axis from 0 to 1; below it if it was not searched."""
+    """Returns the height of each trial on an axis from 0 to 1; below 0 if not searched."""
     low, span = _scale(dimension.low, dimension), 1.0
     if dimension.values is None:
         span = (_scale(dimension.high, dimension) - low) or 1.0
@@ -173,7 +174,7 @@ def _scale(value: float, dimension: Dimension) -> float:
 
 
 def _draw_axis(axes: "Axes", at: int, dimension: Dimension, complete: Sequence[Trial]) -> None:
-    """A vertical line with the name above, and the values beside it."""
+    """Draws an axis: a vertical line, with the name above and the values beside it."""
     axes.axvline(at, 0.1, 0.9, color="#404040", linewidth=0.8)
     axes.text(at, 1.1, dimension.name, ha="center", fontsize=9)
     box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 0.6}
@@ -190,7 +191,7 @@ def _draw_axis(axes: "Axes", at: int, dimension: Dimension, complete: Sequence[T
 
 
 def _palette(*, maximize: bool) -> Any:
-    """Light for bad values, dark for good ones."""
+    """Returns a colormap: light for bad values, dark for good values."""
     from matplotlib.colors import LinearSegmentedColormap  # noqa: PLC0415
 
     colors = ["#dfe6ee", COLORS[0], "#0b1f3a"]

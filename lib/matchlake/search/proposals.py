@@ -1,4 +1,4 @@
-"""What a search tries next: every combination of a grid, or what Optuna's samplers propose."""
+"""Proposes the trials of a search: every combination of a grid, or Optuna's proposals."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -10,7 +10,7 @@ from matchlake.search.trial import Proposal, Trial
 
 
 class Proposals(Protocol):
-    """The order in which a space is searched. One thread calls it."""
+    """Proposes the next trial of a search. Only one thread calls its methods."""
 
     total: int
     """The number of trials of the whole search."""
@@ -19,14 +19,14 @@ class Proposals(Protocol):
         """The next trial; None if there is none left."""
 
     def tell(self, trial: Trial) -> None:
-        """Takes the result of a trial that was asked for."""
+        """Takes the result of a trial that `ask` returned."""
 
     def restore(self, trials: Sequence[Trial]) -> None:
         """Continues after the finished trials of an earlier run; called before the first `ask`."""
 
 
 class GridProposals:
-    """Every combination of a space once, in a fixed order; the number of a trial is its place."""
+    """Every combination of a space once, in a fixed order; a trial's number is its position."""
 
     def __init__(self, space: Space, trials: int | None = None) -> None:
         self._combinations = grid_of(space)
@@ -46,7 +46,7 @@ class GridProposals:
         return Proposal(number, self._combinations[number])
 
     def tell(self, trial: Trial) -> None:
-        """A grid does not depend on results."""
+        """Does nothing: a grid does not depend on results."""
 
     def restore(self, trials: Sequence[Trial]) -> None:
         """Leaves out the combinations that have run."""
@@ -55,16 +55,16 @@ class GridProposals:
 
 
 def check_grid(space: Space, params: SearchParams) -> None:
-    """Raises ParameterError for a grid that is not possible; other kinds always are."""
+    """Raises ParameterError for an impossible grid; other kinds are always possible."""
     if params.kind == "grid":
         GridProposals(space, params.trials)
 
 
 def proposals_of(space: Space, params: SearchParams, *, maximize: bool) -> Proposals:
-    """The proposals of the kind that `params` name.
+    """Returns the proposals of the kind in `params`.
 
-    Raises ParameterError for a grid with a continuous range or with too many combinations, and
-    if Optuna is needed and missing.
+    Raises ParameterError for a grid with a continuous range or with too many combinations, and if
+    Optuna is needed but not installed.
     """
     if params.kind == "grid":
         return GridProposals(space, params.trials)

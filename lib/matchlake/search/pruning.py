@@ -1,21 +1,21 @@
-"""Whether a trial ends early: the median rule, as Optuna and Vizier have it."""
+"""The median rule of Optuna and Vizier, which stops bad trials early."""
 
 import statistics
 import threading
 from collections import defaultdict
 
 _FIRST = 5
-"""Complete trials before the first one is pruned."""
+"""The number of complete trials before any trial can be pruned."""
 
 
 class Pruned(Exception):  # noqa: N818 - it ends a trial, and is no error
-    """A trial ends here: earlier trials were better at the same step."""
+    """Ends a trial early, because earlier trials were better at the same step."""
 
 
 class MedianRule:
     """Prunes a trial whose best report so far is worse than the median of complete trials.
 
-    The median is that of their best reports up to the same step. Any thread may call it.
+    The median is that of their best reports up to the same step. The methods are thread-safe.
     """
 
     def __init__(self, *, maximize: bool) -> None:
@@ -25,7 +25,7 @@ class MedianRule:
         self._lock = threading.Lock()
 
     def report(self, number: int, step: int, value: float) -> str | None:
-        """Keeps a report; why the trial should end, or None."""
+        """Records a report. Returns why the trial should end, or None."""
         with self._lock:
             reports = self._running[number]
             reports.append((step, value))
@@ -41,7 +41,7 @@ class MedianRule:
             return f"pruned at step {step}: {shown} of {len(others)} trials"
 
     def reports(self, number: int) -> tuple[tuple[int, float], ...]:
-        """What a trial has reported so far."""
+        """Returns what a trial has reported so far."""
         with self._lock:
             return tuple(self._running.get(number, ()))
 

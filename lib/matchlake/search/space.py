@@ -1,4 +1,4 @@
-"""The space of a search: its dimensions, checked against what the trainer takes."""
+"""The space of a search: its dimensions, checked against the trainer's parameters."""
 
 import itertools
 import json
@@ -13,7 +13,7 @@ from matchlake.search.target import Target
 
 Values = Mapping[str, Any]
 LARGEST_GRID = 100_000
-"""The most combinations that a grid may have."""
+"""The maximum number of combinations of a grid."""
 
 
 @dataclass(frozen=True)
@@ -28,11 +28,11 @@ class Dimension:
     step: float | None = None
     log: bool = False
     whole: bool = False
-    """Whether a range has whole numbers only."""
+    """Whether a range has integers only."""
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def is_active(self, chosen: Values) -> bool:
-        """Whether the values chosen so far fulfil the condition."""
+        """Returns whether the values chosen so far meet the condition."""
         return all(
             name in chosen and any(_same(chosen[name], each) for each in values)
             for name, values in self.when
@@ -46,7 +46,8 @@ class Dimension:
         if step is None:
             what = "logarithmic" if self.log else "continuous"
             raise ParameterError(
-                f"space.{self.name}: a grid needs single values, and this range is {what}. Give it "
+                f"space.{self.name}: a grid needs separate values, but this range is {what}. Give "
+                "it "
                 "a step or a list of values, or choose the kind random or probabilistic."
             )
         count = math.floor((self.high - self.low) / step + 1e-9) + 1
@@ -66,7 +67,7 @@ class Space:
     dimensions: tuple[Dimension, ...]
 
     def combinations(self) -> Iterator[dict[str, Any]]:
-        """Every combination once, in a fixed order; inactive hyperparameters are left out."""
+        """Yields every combination once, in a fixed order, without inactive hyperparameters."""
         yield from self._from(0, {})
 
     def _from(self, at: int, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -83,7 +84,7 @@ class Space:
     def count(self) -> int:
         """The number of combinations, without making them all.
 
-        Only hyperparameters on which conditions depend are gone through.
+        It enumerates only the hyperparameters on which conditions depend.
         """
         deciding = {name for each in self.dimensions for name, _ in each.when}
         needed = [each for each in self.dimensions if each.name in deciding]
@@ -104,10 +105,10 @@ def _require_few(count: int) -> None:
 
 
 def check_space(space: Mapping[str, DimensionParams], target: Target) -> Space:
-    """The space with its types; refuses what no fit can take, before the first fit.
+    """Returns the space with its types; refuses impossible values before the first fit.
 
-    Raises ParameterError for a name that the trainer does not have, with the nearest name, and for
-    a value that it never takes.
+    Raises ParameterError for an unknown hyperparameter, with the most similar name, and for a value
+    that is never possible.
     """
     known = target.names()
     for name in space:
@@ -141,8 +142,8 @@ def _dimension(name: str, params: DimensionParams, target: Target) -> Dimension:
     whole = all(isinstance(each, int) for each in written) if declared is None else declared
     if whole and not all(float(each).is_integer() for each in written):
         raise ParameterError(
-            f"search.space.{name}: it takes whole numbers, and the range has fractions. Write "
-            "low, high and step without a fraction."
+            f"search.space.{name}: it takes integers, but the range has fractions. Write low, "
+            "high and step as integers."
         )
     low, high = (int(each) if whole else float(each) for each in written[:2])
     step = None if params.step is None else int(params.step) if whole else float(params.step)
@@ -154,12 +155,12 @@ def _ends(dimension: Dimension) -> tuple[Any, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    """Whether two values are equal; 1 and true are not."""
+    """Returns whether two values are equal; 1 and true are different."""
     return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
 
 
 def value_text(value: Any) -> str:
-    """A value of a hyperparameter as text, as JSON writes it; plain for a text."""
+    """Returns a value of a hyperparameter as JSON, but a string without quotes."""
     return value if isinstance(value, str) else json.dumps(value)
 
 

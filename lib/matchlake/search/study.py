@@ -1,7 +1,7 @@
-"""Runs a search: trials in threads, each finished one in the journal before the next starts.
+"""Runs a search: trials run in threads, and each result is in the journal at once.
 
 A trial is a thread that starts Spark jobs, or fits in this process. The thread that calls
-`run_search` asks, writes the journal and reports; the others only fit.
+`run_search` proposes trials, writes the journal and reports. The other threads only fit.
 """
 
 import logging
@@ -28,7 +28,7 @@ _LONGEST_REASON = 500
 
 
 class Report:
-    """What the fit of one trial reports about its progress."""
+    """The callback by which the fit of a trial reports its progress."""
 
     def __init__(self, number: int, rule: MedianRule, *, prune: bool) -> None:
         self.number = number
@@ -44,7 +44,7 @@ class Report:
 
 
 Objective = Callable[[Mapping[str, Any], Report], float]
-"""Fits with some hyperparameters and returns the metric on the validation part."""
+"""Fits with the given hyperparameters, and returns the metric on the validation part."""
 
 
 def _nothing(_: Any) -> None:
@@ -53,12 +53,12 @@ def _nothing(_: Any) -> None:
 
 @dataclass(frozen=True)
 class Hooks:
-    """What a search calls in its own thread."""
+    """Callbacks of a search, called in the thread of `run_search`."""
 
     finished: Callable[[Trial], None] = _nothing
-    """Called with each trial once it is in the journal."""
+    """Called with each trial, after it is in the journal."""
     cancel: Callable[[int], None] = _nothing
-    """Called with the number of a trial that takes too long: its Spark jobs should stop."""
+    """Called with the number of a trial that exceeds its time, to stop its Spark jobs."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Result:
     trials: tuple[Trial, ...]
     best: Trial
     reason: str
-    """Why the search ended."""
+    """The reason why the search ended."""
 
 
 class _Outcome(NamedTuple):
@@ -96,11 +96,11 @@ class _Running:
 def run_search(
     objective: Objective, search: Search, journal: Journal, hooks: Hooks | None = None
 ) -> Result:
-    """Runs the trials of a search that the journal does not have yet, and returns all of them.
+    """Runs the trials that are not in the journal yet, and returns all trials.
 
-    A trial that raises, returns NaN or an infinite number, or exceeds `trial_seconds` has failed,
-    with its reason. Raises FitError if all trials have failed, and ParameterError for a grid that
-    is not possible.
+    A trial fails if it raises, returns NaN or infinity, or exceeds `trial_seconds`. The trial has
+    the reason. Raises FitError if all trials have failed, and ParameterError for an impossible
+    grid.
     """
     return _Study(objective, search, journal, hooks or Hooks()).run()
 
@@ -140,12 +140,12 @@ class _Study:
         return self._result(reason or "")
 
     def _limit(self) -> str | None:
-        """Why no further trial starts; None if one may."""
+        """Returns why no further trial starts; None if one may start."""
         params = self._params
         if params.seconds is not None and self._elapsed() >= params.seconds:
             return f"{params.seconds:g} seconds have passed"
         if params.no_improvement is not None and self._since_best >= params.no_improvement:
-            return f"{self._since_best} trials in a row were no better"
+            return f"{self._since_best} trials in a row were not better"
         return None
 
     def _start(self) -> str | None:
@@ -154,7 +154,7 @@ class _Study:
         if proposal is None:
             return f"all {self._proposals.total} trials have run"
         self._running[proposal.number] = _Running(proposal, time.monotonic())
-        # A daemon: a fit that hangs cannot keep the process alive.
+        # The thread is a daemon, so that a fit that hangs cannot keep the process alive.
         threading.Thread(
             target=self._fit, args=(proposal,), name=f"trial-{proposal.number}", daemon=True
         ).start()
@@ -170,7 +170,7 @@ class _Study:
             self._outcomes.put(_Outcome(proposal.number, value, None))
 
     def _wait(self) -> None:
-        """Waits for the next trial that ends, or that takes too long."""
+        """Waits until a trial ends or exceeds its time."""
         limit = self._params.trial_seconds
         oldest = min(self._running.values(), key=lambda each: each.began)
         left = None if limit is None else max(0.0, oldest.began + limit - time.monotonic())
@@ -183,7 +183,7 @@ class _Study:
             self._hooks.cancel(number)
             return
         if outcome.number not in self._running:
-            return  # it ended after its time limit
+            return  # the trial ended after its time limit
         if isinstance(outcome.error, Pruned):
             reports = self._rule.reports(outcome.number)
             self._finish(outcome.number, "pruned", reports[-1][1], str(outcome.error))
@@ -211,11 +211,11 @@ class _Study:
         self._proposals.tell(trial)
         self._journal.add(trial)
         self._count(trial)
-        self._tell(trial)
+        self._log_trial(trial)
         self._hooks.finished(trial)
 
     def _count(self, trial: Trial) -> None:
-        """Takes a trial into account for the best one, and for the median of pruning."""
+        """Updates the best trial, and the median of the pruning rule."""
         if trial.state == "complete":
             self._rule.complete(tuple(trial.reports))
         before = self._best
@@ -223,8 +223,8 @@ class _Study:
         self._best = best_of(known, maximize=self._maximize)
         self._since_best = 0 if self._best is not before else self._since_best + 1
 
-    def _tell(self, trial: Trial) -> None:
-        """The trial on one line of the log."""
+    def _log_trial(self, trial: Trial) -> None:
+        """Logs the trial on one line."""
         best = self._best
         so_far = "" if best is None else f"; best {best.value:.6g} of trial {best.number}"
         what = f"{trial.value:.6g}" if trial.state == "complete" else f"{trial.state}"
@@ -258,6 +258,6 @@ class _Study:
 
 
 def _reason(error: Exception) -> str:
-    """The first line of an error, with its type."""
+    """Returns the type and the first line of an error."""
     text = str(error).strip().partition("\n")[0][:_LONGEST_REASON]
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

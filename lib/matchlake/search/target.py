@@ -1,4 +1,4 @@
-"""What a search changes: the parameters of a recommender's fit, or of a trainer of a model."""
+"""The target of a search: the parameters of a recommender, or of a model's trainer."""
 
 import types
 import typing
@@ -28,16 +28,19 @@ class Target(Protocol):
     """The parameters that a search changes."""
 
     def names(self) -> list[str] | None:
-        """The hyperparameters that exist; None: any name is possible."""
+        """Returns the names of the hyperparameters; None: any name is possible."""
 
     def is_whole(self, name: str) -> bool | None:
-        """Whether a hyperparameter takes whole numbers alone; None: unknown."""
+        """Returns whether a hyperparameter takes only integers; None: unknown."""
 
     def with_values(self, values: Mapping[str, Any]) -> Any:
-        """The parameters with these values; raises ParameterError if they are not possible."""
+        """Returns the parameters with these values; raises ParameterError for impossible values."""
 
     def problem(self, name: str, value: Any) -> str | None:
-        """Why one value is never possible; None if it is, or if only the fit can tell."""
+        """Returns why a value is never possible.
+
+        None if it is possible, or only the fit can tell.
+        """
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ class FieldsTarget:
         return list(type(self.params).model_fields)
 
     def is_whole(self, name: str) -> bool | None:
-        """Whether the field is declared as int, and not as float."""
+        """Returns whether the field is declared as int, and not as float."""
         kind = type(self.params).model_fields[name].annotation
         parts = (
             typing.get_args(kind)
@@ -61,14 +64,14 @@ class FieldsTarget:
         return False if float in parts else True if int in parts else None
 
     def with_values(self, values: Mapping[str, Any]) -> Any:
-        """The parameters with these values; raises ParameterError if they are not possible."""
+        """Returns the parameters with these values; raises ParameterError for impossible values."""
         try:
             return type(self.params).model_validate(self.params.model_dump() | dict(values))
         except ValidationError as error:
             raise ParameterError(_first(error)) from None
 
     def problem(self, name: str, value: Any) -> str | None:
-        """What the field says; a rule over several fields may hold with other values."""
+        """Validates one field; rules over several fields depend on the other values."""
         try:
             type(self.params).model_validate(self.params.model_dump() | {name: value})
         except ValidationError as error:
@@ -79,13 +82,13 @@ class FieldsTarget:
 
 @dataclass(frozen=True)
 class TrainerTarget:
-    """The parameters of a trainer of `models.NAME`: those of its estimator."""
+    """The hyperparameters of a trainer of `models.NAME`: those of its estimator."""
 
     trainer: TrainerParams
     task: Task
 
     def names(self) -> list[str] | None:
-        """The parameters of the estimator, with the trainer's own, such as `rounds`."""
+        """Returns the parameters of the estimator, and the trainer's own, such as `rounds`."""
         if isinstance(self.trainer, SklearnParams):
             from matchlake.learners.sklearn import make_estimator  # noqa: PLC0415 - a second
 
@@ -102,19 +105,19 @@ class TrainerTarget:
 
     @property
     def _own(self) -> list[str]:
-        """The trainer's own hyperparameters: not those that it passes on."""
+        """Returns the trainer's own hyperparameters, without those of its estimator."""
         if isinstance(self.trainer, NetworkParams) and self.trainer.function is not None:
             return []
         return [name for name in type(self.trainer).model_fields if name not in _NO_HYPERPARAMETERS]
 
     def is_whole(self, name: str) -> bool | None:
-        """Known of the trainer's own alone."""
+        """Returns whether it takes only integers; known only for the trainer's own."""
         return (
             type(self.trainer).model_fields[name].annotation is int if name in self._own else None
         )
 
     def with_values(self, values: Mapping[str, Any]) -> Any:
-        """The trainer's parameters with these values; raises ParameterError for impossible ones."""
+        """Returns the trainer's parameters; raises ParameterError for impossible values."""
         own = {name: value for name, value in values.items() if name in self._own}
         passed = getattr(self.trainer, "params", {})
         params = passed | {n: v for n, v in values.items() if n not in own}
@@ -126,7 +129,7 @@ class TrainerTarget:
             raise ParameterError(_first(error)) from None
 
     def problem(self, name: str, value: Any) -> str | None:
-        """What scikit-learn says of one value before a fit; the fit checks other trainers."""
+        """Validates one value by scikit-learn; other trainers validate during the fit."""
         try:
             trainer = self.with_values({name: value})
         except ParameterError as error:
@@ -146,7 +149,7 @@ class TrainerTarget:
 
 
 def _first(error: ValidationError) -> str:
-    """The first problem with the name of its field."""
+    """Returns the first problem, with the name of its field."""
     found = error.errors(include_url=False)[0]
     path = ".".join(map(str, found["loc"]))
     return f"{path}: {found['msg']}" if path else str(found["msg"])

@@ -1,4 +1,4 @@
-"""One trial of a search, as a value, as a line of the journal, and as a row of `gold.trials`."""
+"""A trial of a search, and its forms in the journal and in `gold.trials`."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,13 +51,13 @@ class Trial:
     started_at: datetime
     seconds: float
     elapsed: float
-    """Seconds of the search when the trial ended, those before a resume included."""
+    """The time in seconds from the start of the search to the end of the trial, across resumes."""
     value: float | None = None
-    """The metric of a complete trial; the last report of a pruned one."""
+    """The metric of a complete trial; the last report of a pruned trial."""
     reason: str | None = None
     """Why it was pruned or failed."""
     reports: Sequence[tuple[int, float]] = field(default=())
-    """What its fit reported: a step and a value."""
+    """The reports of its fit, each a step and a value."""
 
     def to_json(self) -> str:
         """The trial on one line."""
@@ -66,7 +66,7 @@ class Trial:
 
     @classmethod
     def from_json(cls, line: str) -> "Trial":
-        """The trial that `to_json` wrote; raises ValueError, KeyError or TypeError for others."""
+        """Reads a line of `to_json`; raises ValueError, KeyError or TypeError for other lines."""
         data = json.loads(line)
         reports = tuple((int(step), float(value)) for step, value in data.pop("reports"))
         started = datetime.fromisoformat(data.pop("started_at"))
@@ -74,7 +74,7 @@ class Trial:
 
 
 def best_of(trials: Iterable[Trial], *, maximize: bool) -> Trial | None:
-    """The best complete trial; of equal ones the first. None if none is complete."""
+    """Returns the best complete trial, the first if several are equal; None without one."""
     complete = [each for each in trials if each.state == "complete" and each.value is not None]
     sign = -1 if maximize else 1
     return min(complete, key=lambda each: (sign * (each.value or 0.0), each.number), default=None)
@@ -83,7 +83,7 @@ def best_of(trials: Iterable[Trial], *, maximize: bool) -> Trial | None:
 def trial_rows(
     trials: Sequence[Trial], names: Mapping[str, str | None], *, maximize: bool
 ) -> list[tuple[Any, ...]]:
-    """The rows of `gold.trials`; `names` gives model, search_id, metric and run_id."""
+    """Returns the rows of `gold.trials`; `names` has model, search_id, metric and run_id."""
     best = best_of(trials, maximize=maximize)
     return [
         (

@@ -1,1 +1,4 @@
-"""The HTTP endpoint, the online store and the resident stream; without pyspark, mlflow, pandas."""
+"""The HTTP server, the online store and the stream process.
+
+Imports no pyspark, mlflow or pandas.
+"""

@@ -5,7 +5,7 @@ import sys
 
 
 def main() -> int:
-    """Serves over the channel of the descriptor; the exit code."""
+    """Runs a server process, which gets its settings over the channel. Returns the exit code."""
     descriptor = int(sys.argv[1])
     try:
         from matchlake.serve.worker import main as serve  # noqa: PLC0415 - its absence is reported

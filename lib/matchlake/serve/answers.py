@@ -1,4 +1,4 @@
-"""Answers as ASGI messages: JSON with the model's name and version, errors with their field."""
+"""Responses as ASGI messages: JSON with the model's name and version, errors with their field."""
 
 import json
 from collections.abc import Mapping
@@ -15,23 +15,23 @@ _ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)
 
 
 def encoded(value: Any) -> bytes:
-    """A value as JSON, in ASCII."""
+    """Returns a value as JSON, in ASCII."""
     return _ENCODER.encode(value).encode("ascii")
 
 
 def answer(value: Any, model: Any = None, headers: Mapping[str, str] | None = None) -> Response:
-    """A JSON answer; with a model, headers that name it."""
+    """Returns a JSON response; if a model is given, headers name it."""
     named = {} if model is None else headers_of(model)
     return Response(encoded(value), headers={**named, **(headers or {})}, media_type=_JSON)
 
 
 def headers_of(model: Any) -> dict[str, str]:
-    """The headers that name the model of an answer."""
+    """Returns the headers that name the model of a response."""
     return {"x-model-name": _ascii(model.name), "x-model-version": _ascii(model.version)}
 
 
 def refusal(error: RequestError, headers: Mapping[str, str] | None = None) -> Response:
-    """The answer to a request that is refused, in the form of MLflow's errors."""
+    """Returns the response to a refused request, in the form of MLflow's errors."""
     body = {"error_code": _CODES.get(error.status, "BAD_REQUEST"), "message": str(error)}
     if error.field is not None:
         body["field"] = str(error.field)[:200]

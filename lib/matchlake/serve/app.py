@@ -14,7 +14,7 @@ from matchlake.serve.state import State
 
 
 def application(state: State) -> ASGIApp:
-    """The ASGI application of a server."""
+    """Returns the ASGI application of a server."""
 
     async def openapi(_: Request) -> Response:
         return answer(described(state.model), state.model)
@@ -34,7 +34,7 @@ def application(state: State) -> ASGIApp:
 
 
 class _Routes:
-    """A router that finds paths without parameters at once."""
+    """A router that looks up paths without parameters in a table."""
 
     def __init__(self, routes: list[BaseRoute]) -> None:
         plain = [each for each in routes if isinstance(each, Route) and not each.param_convertors]
@@ -42,7 +42,7 @@ class _Routes:
         self._router = Router(routes, redirect_slashes=False)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request; raises what its route raises."""
+        """Answers one request; raises the errors of its route."""
         route = self._plain.get((scope["path"], scope["method"]))
         if route is None:
             await self._router(scope, receive, send)

@@ -1,7 +1,7 @@
-"""A connection that ends if its client is too slow, or sends too many headers.
+"""Connections that are closed if the client is too slow or its headers are too long.
 
-It ignores the header Upgrade, as HTTP allows. The parser would leave out the body of such a
-request, and Java's client sends the header by default: Kludex/uvicorn#2722.
+A connection ignores the header Upgrade, as HTTP allows. The parser would leave out the body of a
+request with it, and Java's client sends the header by default: Kludex/uvicorn#2722.
 """
 
 import asyncio
@@ -40,7 +40,7 @@ class Connection(HttpToolsProtocol):
             self._start_timer()
 
     def data_received(self, data: bytes) -> None:
-        """Collects the headers of a request; ends the connection if they are too long."""
+        """Collects the headers of a request. Closes the connection if they are too long."""
         if self._is_lost:
             return
         if self._in_head:
@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def _whole_head(self, data: bytes) -> bytes | None:
-        """The headers without Upgrade, and what follows them; None if more has to come."""
+        """Returns the headers without Upgrade, and what follows them; None if they are incomplete."""
         self._start_timer()
         begin = max(0, len(self._head) - len(_END))
         self._head += data
@@ -69,39 +69,39 @@ class Connection(HttpToolsProtocol):
         return whole
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Ends the connection after CONNECT: it is not known where the next request begins."""
+        """Closes the connection after CONNECT, because the start of the next request is unknown."""
         self._is_lost = True
         self.cycle.keep_alive = False
 
     def on_message_begin(self) -> None:
-        """Starts the time of a request."""
+        """Starts the timer of a request."""
         self._in_head = True
         super().on_message_begin()
         self._start_timer()
 
     def on_headers_complete(self) -> None:
-        """Ends the collection of headers."""
+        """Stops collecting headers."""
         self._in_head = False
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        """Ends the time of a request."""
+        """Stops the timer of a request."""
         self._in_head = True
         self._stop_timer()
         super().on_message_complete()
 
     def pause_writing(self) -> None:
-        """Starts the time for the client to read: an answer that nobody reads takes memory."""
+        """Starts the timer for the client to read, as unread responses use memory."""
         super().pause_writing()
         self._unread = self.loop.call_later(self.seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Ends the time for the client to read."""
+        """Stops the timer for the client to read."""
         super().resume_writing()
         self._stop_unread()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Ends all times."""
+        """Stops all timers."""
         self._stop_timer()
         self._stop_unread()
         super().connection_lost(exc)
@@ -122,6 +122,6 @@ class Connection(HttpToolsProtocol):
 
 
 def connection_class(metrics: Metrics, most: int, seconds: float) -> type[Connection]:
-    """The class of connections: `most` at a time, `seconds` to send a request or to read."""
+    """Returns a class for at most `most` connections; clients have `seconds` to send or to read."""
     limits = {"metrics": metrics, "most": most, "seconds": seconds}
     return type("LimitedConnection", (Connection,), limits)

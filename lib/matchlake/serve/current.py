@@ -1,8 +1,7 @@
 """The model in use, and the swap to a new one.
 
-A request takes the model once and keeps it to its end, so no answer mixes two versions. A new model
-is loaded and verified beside the old one, which serves until then, and stays if the new one is
-refused.
+A request uses one model from start to end, so no response mixes two versions. A new model is loaded
+and verified while the old model serves. If the new model is refused, the old model stays.
 """
 
 import logging
@@ -13,13 +12,13 @@ from matchlake.serve.loading import Served, load_served
 
 _log = logging.getLogger(__name__)
 POINTER = "current"
-"""A file in the folder of a registered model: the name of the export to serve."""
+"""The pointer: a file in the folder of a registered model with the name of the export to serve."""
 
 Mark = tuple[tuple[int, int, int], ...]
 
 
 class CurrentModel:
-    """The model of an export at `path`, or of the export that a pointer in `path` names.
+    """The model of an export at `path`, or of the export named by the pointer in `path`.
 
     `on_change` is called with `swaps`, and with `refusals`: exports that are not served.
     """
@@ -31,21 +30,24 @@ class CurrentModel:
         self.model: Served = load_served(self.export())
 
     def export(self) -> Path:
-        """The export to serve now."""
+        """Returns the path of the export to serve now."""
         pointer = self._path / POINTER
         if not pointer.is_file():
             return self._path
         return self._path / Path(pointer.read_text(encoding="utf-8").strip()).name
 
     def refresh(self) -> bool:
-        """Loads a changed export and puts it in use; whether it did. Blocks while it loads."""
+        """Loads a changed export and swaps it in.
+
+        Returns whether it did. Blocks during the load.
+        """
         mark = self._current_mark()
         if mark == self._mark or not mark:
             return False
         try:
             model = load_served(self.export())
         except Exception as error:  # noqa: BLE001 - no export ends the server
-            # A write may still be under way, so the same export is tried again.
+            # If the files changed during the load, the same export is tried again.
             if self._current_mark() == mark:
                 self._mark = mark
                 _log.error("%s is not served, %s stays: %s", self._path, self.model.version, error)
@@ -63,7 +65,7 @@ class CurrentModel:
             self._on_change(what)
 
     def _current_mark(self) -> Mark:
-        """The files of the export with their times and sizes; empty while there are none."""
+        """Returns the files of the export with their times and sizes; empty without files."""
         try:
             export = self.export()
             files = sorted(export.rglob("*")) if export.is_dir() else [export]

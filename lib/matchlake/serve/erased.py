@@ -1,6 +1,6 @@
-"""The users that were erased, as salted hashes in a file, for processes without Spark.
+"""The erased users, as salted hashes in a file, for processes without Spark.
 
-`erase_user` writes the file, conf names it (`erase.hash_file`).
+`erase_user` writes the file. Conf has its path (`erase.hash_file`).
 """
 
 import json
@@ -18,10 +18,10 @@ Mark = tuple[int, int, int]
 
 
 class ErasedUsers:
-    """The hashes of a file; `get_salt` reads the secret that they were made with.
+    """The hashes of a file; `get_salt` reads the secret with which they were made.
 
-    Without a file nobody was erased. Raises ConfigError for a damaged file, and for hashes without
-    their salt: erased users could then not be recognised.
+    If there is no file, nobody was erased. Raises ConfigError for a damaged file, and for hashes
+    without their salt, because erased users could not be recognised.
     """
 
     def __init__(self, path: Path, get_salt: Callable[[], str] | None) -> None:
@@ -32,17 +32,17 @@ class ErasedUsers:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Reads the file again if it changed; whether it did.
+        """Reads the file again if it changed. Returns whether it did.
 
-        Raises as the constructor does, and for a file that is gone; the known users stay erased.
+        Raises as the constructor does, and if the file was deleted; the known users stay erased.
         """
         mark = self._current_mark()
         if mark == self._mark:
             return False
         if mark is None:
             raise ConfigError(
-                f"{self._path} is gone. The users that were in it stay erased in this process. Run "
-                "`matchlake erase-user` again for one of them: it writes the file again."
+                f"{self._path} was deleted. Its users stay erased in this process. Run "
+                "`matchlake erase-user` again for one of them, which writes the file again."
             )
         self._salt, self._hashes = self._read()
         self._mark = mark
@@ -63,8 +63,8 @@ class ErasedUsers:
             salt_id, hashes = str(data["salt_id"]), frozenset(map(str, data["hashes"]))
         except (OSError, ValueError, KeyError, TypeError):
             raise ConfigError(
-                f"{self._path} is not the file of erased users that erase_user writes. Run "
-                "`matchlake erase-user` again for one of them: it writes the file again."
+                f"{self._path} is not a file of erased users, as erase_user writes it. Run "
+                "`matchlake erase-user` again for one of them, which writes the file again."
             ) from None
         if not hashes:
             return self._salt, hashes
@@ -88,9 +88,11 @@ class ErasedUsers:
 def erased_users(
     path: Path | None, salt: SecretRef | None, secrets: SecretStore
 ) -> ErasedUsers | None:
-    """The erased users of conf; None if conf names no file. Raises as `ErasedUsers`."""
+    """Returns the erased users of conf; None if conf names no file. Raises as `ErasedUsers`."""
     if path is None:
         if salt is not None:
-            _log.warning("erased users are not known here: conf has erase.salt, no erase.hash_file")
+            _log.warning(
+                "erased users are unknown here: conf has erase.salt, but no erase.hash_file"
+            )
         return None
     return ErasedUsers(path, None if salt is None else lambda: secrets.get(salt).reveal())

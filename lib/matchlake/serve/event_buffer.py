@@ -1,4 +1,4 @@
-"""Events in a SQLite file, while there is no connection to a broker."""
+"""Keeps events in a SQLite file while no broker is reachable."""
 
 import sqlite3
 import threading
@@ -9,10 +9,10 @@ from matchlake.errors import ConfigError
 
 
 class EventBuffer:
-    """A queue on disk with a greatest length. One process uses a file; its threads may share it."""
+    """A bounded queue on disk. Only one process may use a file; its threads may share it."""
 
-    def __init__(self, path: Path, most: int) -> None:
-        self._most, self._lock = most, threading.Lock()
+    def __init__(self, path: Path, max_events: int) -> None:
+        self._max_events, self._lock = max_events, threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._store = sqlite3.connect(path, check_same_thread=False)
@@ -31,9 +31,9 @@ class EventBuffer:
         return count
 
     def add(self, events: Sequence[tuple[bytes, bytes]]) -> int:
-        """Keeps events, oldest first; returns how many have no place, or could not be written."""
+        """Appends events, oldest first. Returns how many events were dropped."""
         try:
-            room = max(0, self._most - len(self))
+            room = max(0, self._max_events - len(self))
             with self._lock, self._store:
                 self._store.executemany(
                     "INSERT OR IGNORE INTO events (key, value) VALUES (?, ?)", events[:room]
@@ -42,8 +42,8 @@ class EventBuffer:
             return len(events)
         return max(0, len(events) - room)
 
-    def first(self, count: int) -> list[tuple[int, bytes, bytes]]:
-        """The oldest events with their numbers."""
+    def peek(self, count: int) -> list[tuple[int, bytes, bytes]]:
+        """Returns the oldest events with their numbers."""
         with self._lock:
             found = self._store.execute(
                 "SELECT number, key, value FROM events ORDER BY number LIMIT ?", (count,)
@@ -51,7 +51,7 @@ class EventBuffer:
             return list(found.fetchall())
 
     def remove(self, numbers: Sequence[int]) -> None:
-        """Removes events that have arrived."""
+        """Removes delivered events."""
         with self._lock, self._store:
             self._store.executemany(
                 "DELETE FROM events WHERE number = ?", [(number,) for number in numbers]

@@ -1,7 +1,7 @@
-"""The processes of a server: started, watched, started again, and ended.
+"""Starts, watches, restarts and stops the processes of a server.
 
-It imports nothing of the server: the processes load their packages while the command still reads
-conf.
+The module does not import the server: the processes load their packages while the command still
+reads conf.
 """
 
 import logging
@@ -25,13 +25,14 @@ _BACKLOG = 2048
 
 
 class Worker:
-    """One process, which waits for its settings."""
+    """One process of the server, which waits for its settings."""
 
     def __init__(self) -> None:
         own, theirs = socket.socketpair()
         self.process = subprocess.Popen(  # noqa: S603 - this program itself
             [sys.executable, "-m", "matchlake.serve", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,  # OpenSSL would ask for the password of an encrypted key
+            # without stdin OpenSSL cannot ask for the password of an encrypted key
+            stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=one_thread_each(),
             start_new_session=True,
@@ -40,15 +41,18 @@ class Worker:
         self.channel = own
 
     def start(self, settings: Mapping[str, Any], listener: socket.socket) -> None:
-        """Sends the settings and the socket to listen at."""
+        """Sends the settings and the listening socket."""
         from matchlake.serve.settings import send  # noqa: PLC0415 - it brings the params classes
 
-        # A process that has ended already has sent the reason, which `wait_ready` reports.
+        # If the process has already ended, `wait_ready` reports the reason that it sent.
         with suppress(OSError):
             send(self.channel, settings, [listener.fileno()])
 
     def wait_ready(self) -> dict[str, Any]:
-        """What the process serves; raises ModelError with the reason if it does not start."""
+        """Returns the model of the process.
+
+        Raises ModelError with the reason if it does not start.
+        """
         from matchlake.serve.settings import receive  # noqa: PLC0415
 
         self.channel.settimeout(_START_SECONDS)
@@ -67,7 +71,7 @@ class Worker:
         return answer
 
     def reason(self) -> str:
-        """Why a process has ended: the error that it sent, else its exit code."""
+        """Returns why the process has ended: the error that it sent, else its exit code."""
         from matchlake.serve.settings import receive  # noqa: PLC0415
 
         with suppress(OSError):
@@ -77,13 +81,13 @@ class Worker:
         return f"exit code {self.process.poll()}"
 
     def end(self, number: int = signal.SIGTERM) -> None:
-        """Asks the process to end."""
+        """Sends the signal `number` to the process."""
         if self.process.poll() is None:
             self.process.send_signal(number)
 
 
 class Fleet:
-    """All processes. `first` is one that loads its packages already."""
+    """All processes of a server. `first` is a process that is already loading its packages."""
 
     def __init__(self, settings: Mapping[str, Any], listener: socket.socket, first: Worker) -> None:
         self._settings, self._listener = settings, listener
@@ -93,7 +97,10 @@ class Fleet:
         self._is_stopping = False
 
     def start(self) -> dict[str, Any]:
-        """Starts all processes; what they serve. Raises ModelError if one does not start."""
+        """Starts all processes.
+
+        Returns the model of the first one. Raises ModelError if a process does not start.
+        """
         for number, worker in enumerate(self._workers):
             worker.start({**self._settings, "worker": number}, self._listener)
             self._started[number] = time.monotonic()
@@ -101,7 +108,7 @@ class Fleet:
         return served[0]
 
     def run(self, seconds: float, refresh: Callable[[], None]) -> None:
-        """Watches the processes until SIGTERM or SIGINT; then they finish within `seconds`."""
+        """Watches the processes until SIGTERM or SIGINT; then gives them `seconds` to finish."""
         before = [
             (each, signal.signal(each, self._stop)) for each in (signal.SIGTERM, signal.SIGINT)
         ]
@@ -116,7 +123,7 @@ class Fleet:
                 signal.signal(number, handler)
 
     def stop(self, seconds: float) -> None:
-        """Ends all processes: after `seconds` by force."""
+        """Stops all processes, and kills them after `seconds`."""
         for worker in self._workers:
             worker.end()
         deadline = time.monotonic() + seconds
@@ -136,19 +143,19 @@ class Fleet:
             has_ended = worker.process.poll() is not None
             if not has_ended or now - self._started[number] < _RESTART_SECONDS:
                 continue
-            _log.error("process %d of the server starts again: %s", number, worker.reason())
+            _log.error("process %d of the server is restarted: %s", number, worker.reason())
             self._started[number] = now
             worker.channel.close()
             try:
                 self._workers[number] = Worker()
-            except OSError as error:  # no memory for a process: the others go on
+            except OSError as error:  # without memory for a new process, the others continue
                 _log.error("process %d of the server cannot start: %s", number, error)
                 continue
             self._workers[number].start({**self._settings, "worker": number}, self._listener)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """The socket of all processes; raises ConfigError if the address is not free."""
+    """Opens the socket of all processes; raises ConfigError if the address is in use."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -160,11 +167,11 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise ConfigError(
             f"The server cannot listen at {host}:{port}: {error.strerror}. Choose another "
-            "serving.port, or end the program that uses it."
+            "serving.port, or stop the program that uses it."
         ) from None
     return listener
 
 
 def counters_file(folder: Path | None = None) -> Path:
-    """A place for the counters of the processes."""
+    """Returns a path for the counters of the processes."""
     return Path(tempfile.mkdtemp(prefix="matchlake-serve-", dir=folder)) / "counters"

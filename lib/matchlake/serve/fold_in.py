@@ -1,7 +1,7 @@
-"""The row of a new user from a few items, and the best items for it, by NumPy.
+"""Computes the factors of a new user from a few items, and the best items, by NumPy.
 
-The same least squares problem as `recommender.als.fold_in` solves with compiled code, in double
-precision: an exact solution for one user whose items are fixed.
+It solves the least squares problem of `recommender.als.fold_in`, but for one user, in double
+precision, without compiled code.
 """
 
 from typing import NamedTuple
@@ -16,18 +16,18 @@ Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 _GROUP = 64
-"""Items whose largest score is one number of the bound."""
+"""The number of items in a group of `top`."""
 
 
 class Ranked(NamedTuple):
-    """Places of items, best first, and their scores."""
+    """Positions of items, best first, and their scores."""
 
     places: Ints
     scores: Floats
 
 
 class ItemFactors:
-    """Factors and biases of the items, and what a fold-in needs of them, made once."""
+    """Factors and biases of the items, and the precomputed parts of a fold-in."""
 
     def __init__(self, factors: Floats, bias: Floats, problem: FoldIn | None) -> None:
         self.factors = np.ascontiguousarray(factors, np.float32)
@@ -44,9 +44,10 @@ class ItemFactors:
         return len(self.factors)
 
     def fold_in(self, places: Ints, values: Doubles) -> Doubles:
-        """The row of a user with these items: factors, then a bias if the model has biases.
+        """Returns the row of a user with these items: factors, then a bias if the model has biases.
 
-        At least one item. `values` are ratings, or weights, as in the interactions of a fit.
+        It needs at least one item. `values` are ratings or weights, as in the interactions of a
+        fit.
         """
         problem = self._problem
         if problem is None:
@@ -66,7 +67,10 @@ class ItemFactors:
         return _solved(normal, design.T @ right)
 
     def best(self, row: Doubles, k: int, without: Ints) -> Ranked:
-        """The best `k` items for a row of `fold_in`, without some; the first of equal ones."""
+        """Returns the best `k` items for a row of `fold_in`, without some.
+
+        Ties in the order of items.
+        """
         rank, level = self.factors.shape[1], self._problem.level if self._problem else 0.0
         scores = self.factors @ row[:rank].astype(np.float32)
         if len(row) > rank:
@@ -77,7 +81,7 @@ class ItemFactors:
         return Ranked(found.places, found.scores + own)
 
     def similar(self, place: int, k: int) -> Ranked:
-        """The items with the most similar factors, by the cosine, without the item itself."""
+        """Returns the items with the most similar factors, by cosine, without the item itself."""
         scores = self.factors @ self.factors[place]
         scores *= self._inverse_norms * self._inverse_norms[place]
         scores[place] = -np.inf
@@ -87,20 +91,20 @@ class ItemFactors:
 def _solved(normal: Doubles, right: Doubles) -> Doubles:
     try:
         return np.asarray(np.linalg.solve(normal, right), np.float64)
-    except np.linalg.LinAlgError:  # no penalty, and fewer items than factors
+    except np.linalg.LinAlgError:  # singular: no penalty, and fewer items than factors
         return np.asarray(np.linalg.lstsq(normal, right, rcond=None)[0], np.float64)
 
 
 def top(scores: Floats, k: int) -> Ranked:
-    """The `k` largest scores and their places, largest first; negative infinity is left out.
+    """Returns the `k` largest scores and their positions, without negative infinity.
 
-    The k-th largest of the maxima of groups bounds the list from below, so only the scores above it
-    are sorted.
+    The k-th largest of the group maxima is a lower bound of the result, so only scores above it are
+    sorted.
     """
     whole = len(scores) // _GROUP * _GROUP
     candidates: Ints
     if k < whole // _GROUP:
-        # A group is every n-th score: so the maxima of all groups are vector instructions.
+        # A group is every n-th score, so that vector instructions compute the maxima.
         most = scores[:whole].reshape(_GROUP, -1).max(axis=0)
         limit = np.partition(most, len(most) - k)[len(most) - k]
         candidates = np.flatnonzero(scores >= limit)

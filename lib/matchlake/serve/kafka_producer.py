@@ -10,7 +10,7 @@ _BLOCK_MS = 2_000
 
 
 class KafkaEvents:
-    """Sends events to one topic; raises OSError while the broker does not answer."""
+    """Sends events to one topic; raises OSError if the broker does not answer."""
 
     def __init__(self, broker: Broker, topic: str) -> None:
         from kafka import KafkaProducer, errors  # noqa: PLC0415 - only with a log
@@ -29,7 +29,7 @@ class KafkaEvents:
             raise OSError(f"{broker.address}: {error}") from None
 
     def send(self, key: bytes, value: bytes, done: Callable[[Exception | None], Any]) -> None:
-        """Sends one event; `done` gets the error, or None when the broker has it."""
+        """Sends one event; calls `done` with the error, or with None after delivery."""
         try:
             future = self._producer.send(self._topic, value, key)
         except (self._error, AssertionError) as error:
@@ -42,19 +42,19 @@ class KafkaEvents:
         future.add_errback(lambda error: done(_explained(error)))
 
     def flush(self, seconds: float) -> None:
-        """Waits until what was sent has arrived or failed."""
+        """Waits until all sent events are delivered or have failed."""
         try:
             self._producer.flush(timeout=seconds)
         except self._error:
             return
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
         self._producer.close(timeout=1)
 
 
 def _explained(error: Exception) -> Exception:
-    """RefusedEventError for an event that the broker never takes; any other error itself."""
+    """Returns RefusedEventError if the broker will never accept the event, else `error`."""
     from kafka import errors  # noqa: PLC0415 - only with a log
 
     refused = (

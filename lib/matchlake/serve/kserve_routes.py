@@ -1,4 +1,4 @@
-"""KServe's open inference protocol, version 2: /v2, health, metadata, infer."""
+"""The routes of KServe's open inference protocol, version 2: /v2, health, metadata, infer."""
 
 from importlib.metadata import version
 from typing import Any
@@ -32,7 +32,7 @@ _OUTPUTS = {"DOUBLE": "FP64", "STRING": "BYTES", "INT": "INT32"}
 
 
 def routes(state: State) -> list[BaseRoute]:
-    """The routes of the protocol."""
+    """Returns the routes of the protocol."""
 
     async def server(_: Request) -> Response:
         return answer({"name": "matchlake", "version": version("matchlake"), "extensions": []})
@@ -69,7 +69,7 @@ def routes(state: State) -> list[BaseRoute]:
 async def _inferred(state: State, model: Served, data: dict[str, Any]) -> Response:
     columns, wanted, request_id = tensors(data), _wanted(data, model), data.get("id")
     if request_id is not None and not isinstance(request_id, str):
-        raise RequestError("id must be a text.", "id")
+        raise RequestError("id must be a string.", "id")
     params = data.get("parameters") or {}
     if not isinstance(params, dict):
         raise RequestError("parameters must be an object.", "parameters")
@@ -90,7 +90,7 @@ def _named(request: Request, state: State) -> Served:
     if name != model.name or number not in (None, model.version):
         asked = str(name)[:80] + ("" if number is None else f" version {str(number)[:80]}")
         raise RequestError(
-            f"This server has no model {asked}; it serves {model.name} version {model.version}.",
+            f"There is no model {asked}; this server has {model.name} version {model.version}.",
             "name",
             404,
         )
@@ -98,7 +98,7 @@ def _named(request: Request, state: State) -> Served:
 
 
 def described(model: Served) -> dict[str, Any]:
-    """The metadata of a model."""
+    """Returns the metadata of a model."""
     inputs, outputs = _described_lists()
     if isinstance(model, ScoringServer):
         inputs = [
@@ -142,7 +142,7 @@ def _shape(kind: str) -> list[int]:
 
 
 def _wanted(data: dict[str, Any], model: Served) -> set[str] | None:
-    """The outputs that a request names; None for all."""
+    """Returns the outputs that a request names; None for all."""
     listed = data.get("outputs")
     if listed is None:
         return None
@@ -180,7 +180,7 @@ def _tensors(model: ScoringServer, columns: dict[str, list[Any]]) -> list[dict[s
 
 
 def _list_tensors(lists: list[tuple[list[Any], list[float]]]) -> list[dict[str, Any]]:
-    """Lists of different lengths, filled up with null."""
+    """Returns lists of different lengths, padded with null."""
     width = max((len(items) for items, _ in lists), default=0)
     found = []
     for place, (name, kind) in enumerate((("item_id", "BYTES"), ("score", "FP32"))):

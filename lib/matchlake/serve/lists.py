@@ -1,4 +1,4 @@
-"""Lists of a recommender for a request: checked parameters, erased users, and the log."""
+"""Recommendation lists for a request: checks parameters, handles erased users, writes the log."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,10 @@ from matchlake.serve.state import State
 
 DEFAULT_K = 10
 _MOST_ITEMS = 100_000
-"""Items of one answer: others wait while it becomes JSON, about 0.1 s for so many."""
+"""The maximum number of items of a response. Encoding this many as JSON blocks other requests for
+about 0.1 s."""
 _INLINE_LISTS = 4
-"""Up to so many lists are made at once; more of them in the thread for large requests."""
+"""The maximum number of lists computed in the event loop; a thread computes larger requests."""
 
 
 async def lists_of(
@@ -21,18 +22,18 @@ async def lists_of(
     columns: Mapping[str, Sequence[Any]],
     params: Mapping[str, Any],
 ) -> tuple[list[Listed], dict[str, str]]:
-    """The list of each user in the column user_id, and the header with their id in the log.
+    """Returns the list of each user in the column user_id, and the header with the log id.
 
-    The column exclude_seen, if there is one, has further items to leave out. A null user gets the
-    list of an unknown one. Raises RequestError for other columns and parameters.
+    The optional column exclude_seen has further items to leave out. A null user gets the list of an
+    unknown user. Raises RequestError for other columns and parameters.
     """
     check_names(columns, {"user_id"}, {"exclude_seen"}, "column")
     check_names(params, set(), {"k"}, "parameter")
     k = checked_k(params.get("k", DEFAULT_K))
     if len(columns["user_id"]) > state.params.max_rows:
         raise RequestError(
-            f"The request has {len(columns['user_id'])} users; at most {state.params.max_rows} are "
-            "answered.",
+            f"The request has {len(columns['user_id'])} users; at most {state.params.max_rows} "
+            "are allowed.",
             "user_id",
         )
     if len(columns["user_id"]) * k > _MOST_ITEMS:
@@ -63,7 +64,10 @@ def logged(
     lists: Sequence[Listed],
     users: Sequence[str | None],
 ) -> dict[str, str]:
-    """Logs lists; the header with their id, or none without a log. Erased users are null."""
+    """Logs lists, erased users as null.
+
+    Returns the header with the log id, or none without a log.
+    """
     outputs = {
         "item_id": [each.items for each in lists],
         "score": [each.scores for each in lists],
@@ -72,23 +76,23 @@ def logged(
 
 
 def checked_k(value: Any) -> int:
-    """The length of a list; raises RequestError for anything else."""
+    """Returns the length of a list; raises RequestError for other values."""
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 9:  # noqa: PLR2004
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= MOST_LISTED:
-        raise RequestError(f"k must be a whole number from 1 to {MOST_LISTED}.", "k")
+        raise RequestError(f"k must be an integer from 1 to {MOST_LISTED}.", "k")
     return value
 
 
 def checked_items(model: RecommenderServer, value: Any) -> list[str]:
-    """Ids of items to leave out; raises RequestError for anything else."""
+    """Returns ids of items to leave out; raises RequestError for other values."""
     if not isinstance(value, list):
         raise RequestError("Items to leave out must be a list of ids.", "exclude")
     return [model.check_id(item, "exclude") for item in value]
 
 
 def check_names(found: Mapping[str, Any], needed: set[str], more: set[str], what: str) -> None:
-    """Raises RequestError for a name that is missing, or that is not known."""
+    """Raises RequestError for a name that is missing or unknown."""
     for name in found:
         if name not in needed | more:
             known = ", ".join(sorted(needed | more)) or "none"

@@ -1,4 +1,4 @@
-"""A served model from its export: a file, or a folder, verified before it answers."""
+"""Loads a served model from its export, a file or a folder, and verifies it."""
 
 import hashlib
 import io
@@ -37,18 +37,18 @@ _CACHES = "__pycache__"
 
 
 class Files(NamedTuple):
-    """The bytes of an export, read once: what is verified is what is served."""
+    """The bytes of an export, read once, so that the verified bytes are served."""
 
     graph: bytes
     verified: str | None
-    """The comparison, where it is a file of its own."""
+    """The comparison, if it is a separate file."""
     others: Mapping[str, bytes]
 
 
 def load_served(path: Path) -> Served:
-    """The model of an export, after it gave the answers inside of the export.
+    """Loads the model of an export, after it reproduced the outputs inside the export.
 
-    Raises ModelError for anything else: another file, an export of a newer release, a changed one.
+    Raises ModelError for other files, exports of a newer release, and changed exports.
     """
     files = _folder(path) if path.is_dir() else Files(_bytes(path), None, {})
     session = Session(files.graph, str(path))
@@ -86,7 +86,7 @@ def _signature(path: Path, text: str) -> ScoringSignature | RecommenderSignature
 def _scoring(session: Session, signature: ScoringSignature, files: Files, path: Path) -> Served:
     text = files.verified or session.metadata.get(ROWS)
     if text is None:
-        raise ModelError(f"{path} holds no comparison, so it is no export. {_AGAIN}")
+        raise ModelError(f"{path} has no comparison, so it is not an export. {_AGAIN}")
     verified = Verified.model_validate_json(text)
     served = ScoringServer(session, signature, verified.model_version or verified.sha256[:12])
     if files.verified is None:
@@ -101,7 +101,7 @@ def _recommender(
 ) -> Served:
     text = session.metadata.get(LISTS)
     if text is None:
-        raise ModelError(f"{path} holds no lists to compare with, so it is no export. {_AGAIN}")
+        raise ModelError(f"{path} has no lists to compare, so it is not an export. {_AGAIN}")
     verified = VerifiedLists.model_validate_json(text)
     version = verified.model_version or verified.sha256[:12]
     factors, items = _items(signature, files.others, path)
@@ -118,7 +118,7 @@ def _items(
     factors, bias = (_array(files[name], path) for name in (_FACTORS, _BIAS))
     items = json.loads(files[_ITEMS])
     if not len(factors) == len(bias) == len(items) == signature.items:
-        raise ModelError(f"The factors of {path} are of other items than its graph. {_AGAIN}")
+        raise ModelError(f"The factors of {path} have other items than its graph. {_AGAIN}")
     return ItemFactors(factors, bias, signature.fold_in), items
 
 
@@ -130,12 +130,12 @@ def _array(data: bytes, path: Path) -> Any:
 
 
 def _folder(path: Path) -> Files:
-    """The files of an exported folder, if their digests are those inside."""
+    """Reads the files of an exported folder; raises ModelError if a digest differs."""
     if (path / _FILES).is_file():
         return _recommender_folder(path)
     if not (path / _VERIFIED).is_file():
         raise ModelError(
-            f"{path} is no export: it has neither {_VERIFIED} nor {_FILES}. Write one by "
+            f"{path} is not an export: it has neither {_VERIFIED} nor {_FILES}. Write one by "
             "`matchlake models export`."
         )
     text = _bytes(path / _VERIFIED).decode("utf-8", "replace")
@@ -174,7 +174,7 @@ def _changed(path: Path) -> ModelError:
 
 
 def json_value(text: str, key: str) -> Any:
-    """A value of a JSON object; None for other texts."""
+    """Returns a value of a JSON object; None for other strings."""
     try:
         return json.loads(text).get(key)
     except (ValueError, AttributeError):

@@ -1,7 +1,7 @@
-"""Counters and a histogram of all processes of a server, as text for Prometheus.
+"""Counters and a histogram of all processes of a server, in Prometheus' text format.
 
-Each process counts in its own row of a small file that all of them map. So a scrape of one process
-shows the sums, and a process that starts again goes on counting.
+Each process counts in its own row of a small file, which all processes map into memory. So a scrape
+of any process shows the sums, and a restarted process continues its counts.
 """
 
 import threading
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 BUCKETS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
-"""Upper limits of the latency histogram, in seconds."""
+"""Upper bounds of the latency histogram's buckets, in seconds."""
 
 ROUTES = ("invocations", "infer", "recommend", "similar", "other")
 STATUSES = ("2xx", "4xx", "429", "5xx")
@@ -32,10 +32,10 @@ COUNTERS = (
     Counter("matchlake_received_bytes_total", "Bytes of the bodies of requests."),
     Counter("matchlake_sent_bytes_total", "Bytes of the bodies of answers."),
     Counter("matchlake_model_swaps_total", "Models that replaced another one."),
-    Counter("matchlake_model_refusals_total", "Models that were found and not served."),
+    Counter("matchlake_model_refusals_total", "Models that were found but refused."),
     Counter("matchlake_erased_user_requests_total", "Requests for erased users."),
-    Counter("matchlake_events_sent_total", "Events of the prediction log that a broker has."),
-    Counter("matchlake_events_lost_total", "Events of the prediction log that are lost."),
+    Counter("matchlake_events_sent_total", "Events of the prediction log that were delivered."),
+    Counter("matchlake_events_lost_total", "Events of the prediction log that were lost."),
     Counter("matchlake_connections_refused_total", "Connections beyond the limit."),
 )
 _PLACES = {counter.name: place for place, counter in enumerate(COUNTERS)}
@@ -57,14 +57,14 @@ class Metrics:
             self._all = np.zeros(shape)
         else:
             self._all = np.memmap(path, np.float64, "r+", shape=shape)
-        # A view of the row as a buffer, because NumPy is slow for single numbers.
+        # The row is used as a memoryview, because NumPy is slow for single numbers.
         self._own: Any = memoryview(self._all[worker])
         self._lock = threading.Lock()
         self._own[_IN_FLIGHT] = self._own[_WAITING] = 0.0
 
     @staticmethod
     def create(path: Path, workers: int) -> None:
-        """Writes the file for so many processes."""
+        """Writes the file for `workers` processes."""
         path.write_bytes(np.zeros((workers, _WIDTH)).tobytes())
 
     def count(self, name: str, by: float = 1.0) -> None:
@@ -73,22 +73,25 @@ class Metrics:
             self._own[_PLACES[name]] += by
 
     def request(self, route: str, status: int, seconds: float) -> None:
-        """Counts an answer."""
+        """Counts a response."""
         kind = "429" if status == 429 else f"{status // 100}xx"  # noqa: PLR2004 - its own column
         self._own[_ANSWERS.get((route, kind), _OTHERS)] += 1
         self._own[_HISTOGRAM + bisect_left(BUCKETS, seconds)] += 1
         self._own[_SUM] += seconds
 
     def gauge(self, in_flight: int, waiting: int) -> None:
-        """Sets the requests in work, and the events that wait for the broker."""
+        """Sets the number of requests in progress, and of events that wait for the broker."""
         self._own[_IN_FLIGHT], self._own[_WAITING] = in_flight, waiting
 
     def value(self, name: str) -> float:
-        """A counter over all processes."""
+        """Returns a counter, summed over all processes."""
         return float(self._all[:, _PLACES[name]].sum())
 
     def text(self, model: Mapping[str, str]) -> str:
-        """All metrics in Prometheus' text format; `model` are labels of `matchlake_model_info`."""
+        """Returns all metrics in Prometheus' format.
+
+        `model` has the labels of `matchlake_model_info`.
+        """
         sums = self._all.sum(axis=0)
         lines = [*_head("matchlake_model_info", "gauge", "The model that this process serves.")]
         lines.append(f"matchlake_model_info{_labels(model)} 1")

@@ -1,4 +1,4 @@
-"""The middleware of every request: the limit of requests at a time, token, counters, errors."""
+"""The middleware of every request: limit of concurrent requests, token, counters, errors."""
 
 import asyncio
 import logging
@@ -21,9 +21,10 @@ from matchlake.serve.tables import parsed
 
 _log = logging.getLogger(__name__)
 _PROBES = ("/ping", "/health", "/v2/health/live", "/v2/health/ready")
-"""They carry no token. Under load they are answered too, or a balancer would end the process."""
+"""Health checks need no token. They are answered under load, too, or a load balancer would stop the
+process."""
 _OPEN = (*_PROBES, "/")
-"""The page says nothing of the model; it asks for the token."""
+"""The page contains nothing of the model, and asks for the token."""
 _GONE = 499
 _FAILED = 500
 
@@ -45,12 +46,13 @@ class Middleware:
         state.metrics.gauge(self._in_flight, state.log.waiting if state.log else 0)
         try:
             self._check(scope)
-            # With an app in its scope, the router raises for an unknown path or method.
+            # The scope needs an app, so that the router raises for an unknown path or method.
             await self._app({**scope, "app": self}, receive, counted)
         except RequestError as error:
             await self._refuse(error, scope, receive, counted)
         except ModelError:
-            # A loaded model has given the answers inside its export, so the values are the cause.
+            # The loaded model has reproduced the outputs of its export, so the values are the
+            # cause.
             found = RequestError("The model cannot score these values.")
             await self._refuse(found, scope, receive, counted)
         except HTTPException as error:
@@ -59,7 +61,7 @@ class Middleware:
         except (ClientDisconnect, asyncio.CancelledError):
             counted.status = counted.status or _GONE
         except Exception as error:  # noqa: BLE001 - a request never ends the server
-            # The text of the error may hold values of the request.
+            # The message is not logged: it may contain values of the request.
             _log.error("a request failed: %s at %s", type(error).__name__, _place(error))
             failed = RequestError("The server failed; its log says where.", None, _FAILED)
             await self._refuse(failed, scope, receive, counted)
@@ -93,7 +95,7 @@ class Middleware:
 
 
 class _Counted:
-    """Passes messages on, and keeps the status and the bytes of the answer."""
+    """Forwards messages, and records the status and the bytes of the response."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
@@ -108,7 +110,7 @@ class _Counted:
 
 
 def _place(error: Exception) -> str:
-    """The innermost lines of an error's traceback, without values."""
+    """Returns the innermost lines of an error's traceback, without values."""
     frames = traceback.extract_tb(error.__traceback__)[-3:]
     return ", ".join(f"{Path(each.filename).name}:{each.lineno}" for each in frames)
 
@@ -121,7 +123,7 @@ def _route(path: str) -> str:
 
 
 async def body_of(request: Request, state: State) -> dict[str, Any]:
-    """The JSON object of a request; raises RequestError if it is too large, or another thing."""
+    """Reads the JSON object of a request; raises RequestError if it is too large or not JSON."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0]
     if kind.strip().lower() != "application/json" or "content-encoding" in request.headers:
         raise RequestError("The body must be application/json, not compressed.", None, 415)
@@ -130,7 +132,7 @@ async def body_of(request: Request, state: State) -> dict[str, Any]:
     if length.isdecimal() and int(length[:20]) > most:
         raise _too_large(most)
     chunks, size = [], 0
-    # A body that does not arrive in time ends its connection: see `connection`.
+    # If the body does not arrive in time, `connection` closes the connection.
     async for chunk in request.stream():
         size += len(chunk)
         if size > most:

@@ -1,4 +1,4 @@
-"""MLflow's protocol: /invocations, /ping and /version."""
+"""The routes of MLflow's protocol: /invocations, /ping and /version."""
 
 import asyncio
 from functools import partial
@@ -18,11 +18,11 @@ from matchlake.serve.state import State
 from matchlake.serve.tables import Columns, invocation
 
 INLINE_ROWS = 50
-"""Up to so many rows are scored at once; more of them in a thread."""
+"""The maximum number of rows scored in the event loop; a thread scores larger requests."""
 
 
 def routes(state: State) -> list[BaseRoute]:
-    """The routes of MLflow's scoring server."""
+    """Returns the routes of MLflow's scoring server."""
 
     async def invocations(request: Request) -> Response:
         columns, params = invocation(await body_of(request, state))
@@ -57,7 +57,7 @@ def routes(state: State) -> list[BaseRoute]:
 async def scored_rows(
     state: State, model: ScoringServer, columns: Columns
 ) -> tuple[Scored, dict[str, str]]:
-    """The outputs of rows, logged, and the header with their id in the log."""
+    """Scores and logs rows. Returns the outputs, and the header with the log id."""
     rows = model.check_rows(columns, state.params.max_rows)
     score = partial(model.score, columns, hashed=state.log is not None)
     if rows <= INLINE_ROWS:
@@ -65,7 +65,7 @@ async def scored_rows(
     else:
         scored = await asyncio.get_running_loop().run_in_executor(state.pool, score)
     state.metrics.count("matchlake_rows_total", rows)
-    # Keys are not logged: they may name persons.
+    # Keys are not logged, because they may identify persons.
     inputs = {each.name: columns[each.name] for each in model.signature.columns}
     hashed = scored.features_hash
     return scored, state.logged(model, inputs, scored.columns, features_hash=hashed)

@@ -1,4 +1,4 @@
-"""The description of the routes in OpenAPI's format, with the columns of the model."""
+"""Describes the routes in OpenAPI's format, with the columns of the model."""
 
 from importlib.metadata import version
 from typing import Any
@@ -12,7 +12,7 @@ _NUMBERS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
 
 
 def described(model: Served) -> dict[str, Any]:
-    """The document for /openapi.json."""
+    """Returns the document for /openapi.json."""
     paths: dict[str, Any] = {
         "/ping": _get("Whether the server answers."),
         "/metrics": _get("Counters and latency in Prometheus' text format."),

@@ -1,7 +1,7 @@
-"""The prediction log: an event per answered row, sent to a topic by a thread of its own.
+"""The prediction log: one event per answered row, sent to a topic by a background thread.
 
-A request only appends to a bounded queue. What finds no place, or no broker before the process
-ends, is lost and counted. With a buffer the events wait in a SQLite file instead.
+A request only appends to a bounded queue. An event is lost, and counted, if the queue is full or
+the process ends before delivery. With a buffer, events wait in a SQLite file instead.
 """
 
 import json
@@ -26,7 +26,7 @@ SENT, LOST = "matchlake_events_sent_total", "matchlake_events_lost_total"
 
 
 class Answered(NamedTuple):
-    """A request and its answer, as it waits in the queue."""
+    """A request and its response, in the queue."""
 
     id: str
     seconds: float
@@ -34,39 +34,40 @@ class Answered(NamedTuple):
     model: str
     version: str
     inputs: Mapping[str, Sequence[Any]]
-    """Values by column, one per row."""
+    """The values of each column, one per row."""
     outputs: Mapping[str, Sequence[Any]]
     features_hash: str | None = None
     users: Sequence[str | None] = ()
-    """The user of each row, for a recommender; one that is not logged is left out before."""
+    """The user of each row, for a recommender; users that must not be logged are already
+    removed."""
 
 
 Done = Callable[[Exception | None], Any]
-"""Receives the end of a send: the error, or None when the broker has the event."""
+"""Called with the error of a send, or with None after delivery."""
 
 
 class RefusedEventError(ValueError):
-    """An event that the broker never takes, such as one that is too large."""
+    """An event that the broker will never accept, such as an event that is too large."""
 
 
 class Producer(Protocol):
-    """Sends events; of kafka-python's producer, what the log needs."""
+    """Sends events: the part of kafka-python's producer that the log needs."""
 
     def send(self, key: bytes, value: bytes, done: Done) -> None:
         """Sends one event; raises OSError without a broker.
 
-        `done` gets RefusedEventError for an event that the broker never takes.
+        `done` gets RefusedEventError if the broker will never accept the event.
         """
 
     def flush(self, seconds: float) -> None:
-        """Waits until what was sent has arrived or failed."""
+        """Waits until all sent events are delivered or have failed."""
 
     def close(self) -> None:
-        """Ends the connection."""
+        """Closes the connection."""
 
 
 class PredictionLog:
-    """Sends events in the background. `connect` raises OSError while no broker answers."""
+    """Sends events in the background. `connect` must raise OSError if no broker answers."""
 
     def __init__(
         self,
@@ -86,11 +87,11 @@ class PredictionLog:
 
     @property
     def waiting(self) -> int:
-        """Events in the queue."""
+        """The number of events in the queue."""
         return self._rows
 
     def offer(self, answered: Answered) -> None:
-        """Queues the events of an answer, or counts them as lost. Never waits for the broker."""
+        """Queues the events of a response, or counts them as lost. Never waits for the broker."""
         rows = _rows(answered)
         with self._lock:
             if self._rows + rows > self._most:
@@ -100,7 +101,7 @@ class PredictionLog:
             self._queue.append(answered)
 
     def close(self, seconds: float) -> None:
-        """Sends what waits, for at most so long; counts the rest as lost."""
+        """Sends waiting events for at most `seconds`; counts the rest as lost."""
         self._stop.set()
         self._thread.join(seconds)
         with self._lock:
@@ -125,12 +126,12 @@ class PredictionLog:
             self._buffer.close()
 
     def _round(self) -> float:
-        """Sends what waits; the seconds until the next round."""
+        """Sends waiting events. Returns the seconds until the next round."""
         if self._producer is None and not self._reconnect():
             if self._buffer is not None:
                 self._keep()
             return _RETRY_SECONDS
-        # The queue first: it goes on while the file of the buffer is damaged.
+        # Sends the queue first, so that a damaged buffer does not stop it.
         sent = self._send_queued() + self._send_kept()
         if self._producer is None:
             return _RETRY_SECONDS
@@ -152,10 +153,10 @@ class PredictionLog:
         return sent
 
     def _send_kept(self) -> int:
-        """Sends what the buffer holds; an event leaves it when the broker has it."""
+        """Sends the events of the buffer; removes an event after delivery."""
         if self._buffer is None or self._producer is None:
             return 0
-        kept = self._buffer.first(_BATCH)
+        kept = self._buffer.peek(_BATCH)
         arrived: list[int] = []
         for number, key, value in kept:
             self._send(key, value, partial(_note, arrived, number))
@@ -171,7 +172,7 @@ class PredictionLog:
                 self._metrics.count(SENT)
             elif isinstance(error, RefusedEventError):
                 self._metrics.count(LOST)
-                _log.warning("an event of the prediction log is lost: %s", error)
+                _log.warning("an event of the prediction log was lost: %s", error)
             elif done is None:
                 self._lose(key, value)
             if done is not None:
@@ -200,7 +201,7 @@ class PredictionLog:
         self._metrics.count(LOST, self._buffer.add(list(self._taken())))
 
     def _taken(self) -> Iterator[tuple[bytes, bytes]]:
-        """The events at the head of the queue, taken out of it."""
+        """Removes and yields the events at the head of the queue."""
         for _ in range(_BATCH):
             with self._lock:
                 if not self._queue:
@@ -211,7 +212,7 @@ class PredictionLog:
 
 
 def _note(done: list[int], number: int, error: Exception | None) -> None:
-    """Notes an event that need not be sent again."""
+    """Records an event that need not be sent again."""
     if error is None or isinstance(error, RefusedEventError):
         done.append(number)
 
@@ -221,7 +222,7 @@ def _rows(answered: Answered) -> int:
 
 
 def events_of(answered: Answered) -> Iterator[tuple[bytes, bytes]]:
-    """The key and the JSON of each row's event; bronze.prediction_events has the same columns."""
+    """Yields the key and the JSON of each row's event, with bronze.prediction_events' columns."""
     time_ = datetime.fromtimestamp(answered.seconds, UTC).isoformat(timespec="microseconds")
     for row in range(_rows(answered)):
         key = f"{answered.id}-{row}"
@@ -242,7 +243,7 @@ def events_of(answered: Answered) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _score(outputs: Mapping[str, Any]) -> float | None:
-    """The number of a row: a prediction, the probability of its label, the best item's score."""
+    """Returns the prediction, the label's probability, or the best item's score of a row."""
     for name in ("prediction", "probabilities", "score"):
         value = outputs.get(name)
         if isinstance(value, list):
@@ -253,7 +254,7 @@ def _score(outputs: Mapping[str, Any]) -> float | None:
 
 
 def _plain(value: Any) -> Any:
-    """Null for NaN, which is no JSON; the model takes both for a missing value."""
+    """Returns None for NaN, which JSON lacks; both mean a missing value to the model."""
     return None if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -1,4 +1,4 @@
-"""/recommend and /similar: lists for known users, for items, and for the items of a session."""
+"""/recommend and /similar: recommendations for known users, for items, and for sessions."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ from matchlake.serve.state import State
 
 
 def routes(state: State) -> list[BaseRoute]:
-    """The routes of a recommender; other models answer 404."""
+    """Returns the routes of a recommender; for other models they answer 404."""
 
     async def recommend(request: Request) -> Response:
         model = _recommender(state)
@@ -62,18 +62,20 @@ def _recommender(state: State) -> RecommenderServer:
     model = state.model
     if not isinstance(model, RecommenderServer):
         raise RequestError(
-            f"Model {model.name} scores rows and recommends nothing: use /invocations.", None, 404
+            f"Model {model.name} scores rows; it recommends no items. Use /invocations.",
+            None,
+            404,
         )
     return model
 
 
 def _query(request: Request, model: RecommenderServer, known: set[str]) -> tuple[int, list[str]]:
-    """The parameters k and exclude of a query, the latter any number of times."""
+    """Returns the parameters k and exclude of a query; exclude may be repeated."""
     pairs = request.query_params.multi_items()
     check_names(dict(pairs), set(), known, "parameter")
     ks: list[Any] = [value for name, value in pairs if name == "k"]
     if len(ks) > 1:
-        raise RequestError("k is there twice.", "k")
+        raise RequestError("k is given twice.", "k")
     exclude = [model.check_id(value, name) for name, value in pairs if name == "exclude"]
     return checked_k(ks[0] if ks else DEFAULT_K), exclude
 
@@ -81,7 +83,7 @@ def _query(request: Request, model: RecommenderServer, known: set[str]) -> tuple
 def _check_count(state: State, history: Sequence[str] | dict[str, float]) -> None:
     if len(history) > state.params.max_rows:
         raise RequestError(
-            f"items has {len(history)} items; at most {state.params.max_rows} count.", "items"
+            f"items has {len(history)} items; at most {state.params.max_rows} are allowed.", "items"
         )
 
 

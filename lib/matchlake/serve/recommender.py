@@ -1,4 +1,4 @@
-"""A recommender behind the server: lists for known users, similar items, and new users."""
+"""A recommender in the server: recommends to known users and new users, finds similar items."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -15,22 +15,22 @@ from matchlake.serve.session import Session
 Ints = npt.NDArray[np.int64]
 
 MOST_LISTED = 1000
-"""The greatest length of a list."""
+"""The maximum length of a list."""
 _ID_LENGTH = 1024
 _NO_ID = "\u2205"
 _LARGEST = 1e30
-"""Ratings and weights lie below it, so that sums of their squares are numbers."""
+"""The maximum of ratings and weights, so that sums of their squares do not overflow."""
 
 
 class Listed(NamedTuple):
-    """A list of items, best first."""
+    """A recommendation list: items, best first."""
 
     items: list[Any]
     scores: list[float]
 
 
 class RecommenderServer:
-    """One version of a recommender; nothing of it changes after it is made."""
+    """One version of a recommender; immutable."""
 
     kind = "recommender"
 
@@ -51,9 +51,10 @@ class RecommenderServer:
         self.can_list_similar = factors is not None
 
     def recommend(self, user: str | None, k: int, exclude: Sequence[str] = ()) -> Listed:
-        """The best items for a user, without those of the fit; an unknown or null one gets its own.
+        """Returns the best items for a user, without the user's items in the fit.
 
-        `exclude` are further items to leave out.
+        An unknown or null user gets the model's list for unknown users. `exclude` are further items
+        to leave out.
         """
         inputs = {
             "user_id": np.array([_NO_ID if user is None else user], dtype=object),
@@ -64,32 +65,35 @@ class RecommenderServer:
         return Listed(self._ids(items.tolist()), scores.tolist())
 
     def recommend_new(self, history: Mapping[str, float], k: int, exclude: Sequence[str]) -> Listed:
-        """The best items for a user with these items, without them; unknown items do not count.
+        """Returns the best new items for a user with these items; ignores unknown items.
 
-        The list of an unknown user, if the model knows none of the items.
+        If the model knows none of the items, it returns the list of an unknown user.
         """
         if self._factors is None or not self.can_fold_in:
-            raise RequestError(self._without("takes no new users"), "items", 404)
+            raise RequestError(self._without("does not support new users"), "items", 404)
         known = [(self._places[i], v) for i, v in history.items() if i in self._places]
         if not known:
             return self.recommend(None, k, [*history, *exclude])
         places = np.array([place for place, _ in known], np.int64)
         row = self._factors.fold_in(places, np.array([value for _, value in known], np.float64))
         if not (np.abs(row) < _LARGEST).all():
-            raise RequestError("The values are too large to be folded in.", "items")
+            raise RequestError("The values are too large for a fold-in.", "items")
         without = self._known_places((*history, *exclude))
         return self._listed(self._factors.best(row, k, without))
 
     def similar(self, item: str, k: int) -> Listed:
-        """The items with the most similar factors; raises RequestError for an unknown one."""
+        """Returns the items with the most similar factors.
+
+        Raises RequestError for an unknown item.
+        """
         if self._factors is None:
-            raise RequestError(self._without("lists no similar items"), "item", 404)
+            raise RequestError(self._without("does not support similar items"), "item", 404)
         if item not in self._places:
             raise RequestError(f"The model has no item {item[:80]!r}.", "item", 404)
         return self._listed(self._factors.similar(self._places[item], k))
 
     def check_history(self, value: Any) -> dict[str, float]:
-        """The items of a request, with their ratings or weights; raises RequestError."""
+        """Returns the items of a request, with ratings or weights; raises RequestError."""
         ratings = self.signature.predicts_ratings
         if isinstance(value, list) and not ratings:
             found: dict[str, float] = {}
@@ -106,18 +110,18 @@ class RecommenderServer:
             if not is_number or not -_LARGEST < number < _LARGEST or (number < 0 and not ratings):
                 raise RequestError(
                     f"items, {item[:80]!r}: expected a number"
-                    f"{'' if ratings else ' from 0 on'}, at most 1e30.",
+                    f"{'' if ratings else ' of at least 0'}, at most 1e30.",
                     "items",
                 )
         return {item: float(number) for item, number in history.items()}
 
     def check_id(self, value: Any, field: str) -> str:
-        """An id of a request as text; raises RequestError for anything else."""
+        """Returns an id of a request as a string; raises RequestError for other values."""
         if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
             return str(value)
         if not isinstance(value, str) or not value or len(value) > _ID_LENGTH:
             raise RequestError(
-                f"{field} must be a text of 1 to {_ID_LENGTH} characters, or a whole number.", field
+                f"{field} must be a string of 1 to {_ID_LENGTH} characters, or an integer.", field
             )
         try:
             value.encode()
@@ -126,7 +130,7 @@ class RecommenderServer:
         return value
 
     def verify(self, verified: VerifiedLists) -> float:
-        """The largest difference to the scores inside the export, by the way of a request."""
+        """Answers the requests inside the export; returns the largest difference of a score."""
         largest = 0.0
         for user, *listed in zip(verified.users, verified.items, verified.scores, strict=True):
             found = self.recommend(user, verified.k)

@@ -1,4 +1,4 @@
-"""A scoring model behind the server: columns of a request in, columns of an answer out."""
+"""A scoring model in the server: reads the columns of a request, returns the outputs."""
 
 import hashlib
 import math
@@ -23,13 +23,13 @@ class Scored(NamedTuple):
     """The outputs for the rows of one request."""
 
     columns: dict[str, list[Any]]
-    """Values of JSON by output: null where a row has no prediction."""
+    """JSON values by output; null if a row has no prediction."""
     features_hash: str | None
-    """The digest of the graph's inputs; None if it was not asked for."""
+    """The digest of the graph's inputs; None if it was not requested."""
 
 
 class ScoringServer:
-    """One version of a scoring model; nothing of it changes after it is made."""
+    """One version of a scoring model; immutable."""
 
     kind = "scoring"
 
@@ -45,7 +45,10 @@ class ScoringServer:
         self._plain = [_plain_of(each.type) for each in signature.outputs]
 
     def check_rows(self, columns: Columns, most: int) -> int:
-        """The number of rows; raises RequestError for unknown and missing columns, and too many."""
+        """Returns the number of rows.
+
+        Raises RequestError for wrong columns and for too many rows.
+        """
         for name in columns:
             if name not in self._known:
                 raise RequestError(
@@ -58,11 +61,11 @@ class ScoringServer:
                 raise RequestError(f"Column {name} is missing.", name)
         rows = len(next(iter(columns.values())))
         if rows > most:
-            raise RequestError(f"The request has {rows} rows; at most {most} are scored.", "rows")
+            raise RequestError(f"The request has {rows} rows; at most {most} are allowed.", "rows")
         return rows
 
     def score(self, columns: Columns, *, hashed: bool = False) -> Scored:
-        """The outputs of rows that passed `check_rows`; raises RequestError for a wrong value."""
+        """Scores rows that passed `check_rows`; raises RequestError for a wrong value."""
         inputs = self._inputs(columns)
         if not len(next(iter(inputs.values()))):
             return Scored({name: [] for name in self._outputs}, None)
@@ -74,7 +77,7 @@ class ScoringServer:
         return Scored({name: plain(values) for name, plain, values in made}, digest)
 
     def verify(self, verified: Verified) -> float:
-        """The largest difference to the scores inside the export, from rows as a client sends them.
+        """Scores the rows inside the export; returns the largest difference of a score.
 
         Raises ModelError for a difference beyond the tolerance.
         """
@@ -82,7 +85,7 @@ class ScoringServer:
         return self._compared(self._inputs(columns), verified)
 
     def verify_graph(self, verified: Verified) -> float:
-        """The same for a file, whose rows are the inputs of the graph."""
+        """Like `verify`, for a file whose rows are inputs of the graph."""
         inputs: dict[str, Array] = {}
         for name in self._session.inputs:
             is_text = name.endswith(text_input_name(""))
@@ -109,14 +112,14 @@ class ScoringServer:
         return inputs
 
     def _refuse(self, row: int, columns: Columns) -> None:
-        """Raises the error of a row that an option of the model refuses."""
+        """Raises RequestError with the reason why the model refuses a row."""
         for each in self.signature.columns:
             if "null" in each.refuses and _is_missing(columns[each.name][row]):
                 raise RequestError(f"{each.name}, row {row}: the model refuses null.", each.name)
         names = self._refusing(columns, row)
         listed = ", ".join(each.name for each in names)
         raise RequestError(
-            f"{listed}, row {row}: the model refuses a value that it does not know.",
+            f"{listed}, row {row}: the model refuses an unknown value.",
             names[0].name if names else None,
         )
 
@@ -130,7 +133,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _plain_of(kind: str) -> Callable[[Array], list[Any]]:
-    """What makes values of JSON of an output."""
+    """Returns a function that converts an output to JSON values."""
     if kind.startswith("ARRAY<"):
         return _lists
     if kind == "STRING":
@@ -141,7 +144,7 @@ def _plain_of(kind: str) -> Callable[[Array], list[Any]]:
 
 
 def _doubles(values: Array) -> list[Any]:
-    """JSON has neither NaN nor infinity."""
+    """Returns None for NaN and infinity, which JSON lacks."""
     listed: list[Any] = values.tolist()
     if all(map(math.isfinite, listed)):
         return listed
@@ -149,7 +152,7 @@ def _doubles(values: Array) -> list[Any]:
 
 
 def _lists(values: Array) -> list[Any]:
-    """A list per row; null for a row with NaN."""
+    """Returns a list per row; None for a row with NaN."""
     if np.isfinite(values).all():
         listed: list[Any] = values.tolist()
         return listed
@@ -160,7 +163,7 @@ def _lists(values: Array) -> list[Any]:
 
 
 def _digest(inputs: Mapping[str, Array]) -> str:
-    """A short hash of the graph's inputs, equal for equal rows."""
+    """Returns a short hash of the graph's inputs; equal rows have equal hashes."""
     digest = hashlib.blake2b(digest_size=16)
     for name, values in inputs.items():
         digest.update(name.encode())

@@ -1,4 +1,4 @@
-"""A graph in onnxruntime: one thread, chosen outputs, and the entries of its metadata."""
+"""An onnxruntime session with one thread, chosen outputs, and metadata."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,13 +13,14 @@ Array = npt.NDArray[Any]
 
 
 class Session:
-    """A loaded graph. Threads may share it: a run changes nothing."""
+    """A loaded graph. It is thread-safe, because a run changes nothing."""
 
     def __init__(self, graph: bytes, where: str) -> None:
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        # Freed memory goes back to the system, so that a large request leaves no large process.
+        # Without the arena, freed memory returns to the system, so that a large request does not
+        # leave a large process.
         options.enable_cpu_mem_arena = False
         try:
             self._session = onnxruntime.InferenceSession(
@@ -33,7 +34,7 @@ class Session:
         self.outputs = tuple(each.name for each in self._session.get_outputs())
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, Array]) -> list[Array]:
-        """The outputs in the order of `outputs`; raises ModelError if the graph fails."""
+        """Returns the outputs in the order of `outputs`; raises ModelError if the graph fails."""
         try:
             found = self._session.run(list(outputs), inputs)
         except Exception as error:  # noqa: BLE001 - onnxruntime raises errors of several kinds

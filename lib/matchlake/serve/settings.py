@@ -1,4 +1,4 @@
-"""The settings of a process of the server, and the channel over which it receives them."""
+"""The settings of a server process, and the channel that sends them to it."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ _LENGTH = struct.Struct("!Q")
 
 
 class ServerSettings(Params):
-    """The settings of one process; references to secrets, and no secret."""
+    """The settings of one process. It has references to secrets, but no secrets."""
 
     path: str
     """The export, or the folder of a registered model's exports."""
@@ -27,7 +27,7 @@ class ServerSettings(Params):
     salt: SecretRef | None
     """The salt of the hashes of erased users."""
     erased_users: Path | None
-    """The file with the hashes of erased users; None: there is none."""
+    """The file with the hashes of erased users; None: no file."""
     metrics: str
     """The file with the counters of all processes."""
     worker: int
@@ -35,14 +35,14 @@ class ServerSettings(Params):
 
 
 def send(channel: socket.socket, message: Any, descriptors: list[int] | None = None) -> None:
-    """Sends a JSON value, and open files with it."""
+    """Sends a JSON value and file descriptors."""
     data = json.dumps(message).encode()
     socket.send_fds(channel, [_LENGTH.pack(len(data))], descriptors or [])
     channel.sendall(data)
 
 
 def receive(channel: socket.socket) -> tuple[Any, list[int]]:
-    """A JSON value and open files; None at the end of the channel."""
+    """Receives a JSON value and file descriptors; None at the end of the channel."""
     head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
     head += _read(channel, _LENGTH.size - len(head)) if head else b""
     length = _LENGTH.unpack(head)[0] if len(head) == _LENGTH.size else 0
@@ -51,7 +51,7 @@ def receive(channel: socket.socket) -> tuple[Any, list[int]]:
 
 
 def _read(channel: socket.socket, count: int) -> bytes:
-    """So many bytes; fewer at the end of the channel."""
+    """Reads `count` bytes; fewer at the end of the channel."""
     parts = []
     while count and (part := channel.recv(count)):
         parts.append(part)

@@ -1,4 +1,4 @@
-"""What the routes of one process share."""
+"""The shared state of the routes of one process."""
 
 import asyncio
 import hmac
@@ -24,7 +24,7 @@ _PREFIX = b"bearer "
 
 
 class Token:
-    """A token that is asked for again after `seconds`; the last one stays if the store fails."""
+    """A token that is read again after `seconds`; if the store fails, the last token stays."""
 
     def __init__(
         self, get: Callable[[], str], seconds: float, clock: Callable[[], float] = time.monotonic
@@ -34,13 +34,13 @@ class Token:
         self._until = clock() + seconds
 
     def refresh(self) -> None:
-        """Asks the store again, if it is time; raises what the store raises."""
+        """Reads the token again if it is old; raises the errors of the store."""
         if self._clock() >= self._until:
             self._until = self._clock() + self._seconds
             self._value = self._get().encode()
 
     def accepts(self, header: bytes | None) -> bool:
-        """Whether an Authorization header has the token; its text does not change the time."""
+        """Returns whether an Authorization header has the token, in constant time."""
         if header is None or header[: len(_PREFIX)].lower() != _PREFIX:
             return False
         return hmac.compare_digest(header[len(_PREFIX) :], self._value)
@@ -48,7 +48,7 @@ class Token:
 
 @dataclass
 class State:
-    """The parts of a server; the model in use may be another one for the next request."""
+    """The state of a server process; the model may change between requests."""
 
     params: ServingParams
     current: CurrentModel
@@ -57,16 +57,16 @@ class State:
     erased: ErasedUsers | None = None
     token: Token | None = None
     pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
-    """Scores large requests, so that small ones do not wait."""
+    """Scores large requests, so that small requests do not wait."""
     is_stopping: bool = False
 
     @property
     def model(self) -> Served:
-        """The model in use now; a request asks once."""
+        """Returns the current model; a request calls this only once."""
         return self.current.model
 
     def is_erased(self, user: str) -> bool:
-        """Whether the user was erased; counts if so. They are answered as an unknown user."""
+        """Returns whether the user was erased, and counts the request if so."""
         found = self.erased is not None and user in self.erased
         if found:
             self.metrics.count("matchlake_erased_user_requests_total")
@@ -80,7 +80,10 @@ class State:
         users: Sequence[str | None] = (),
         features_hash: str | None = None,
     ) -> dict[str, str]:
-        """Logs the rows of an answer; the header with their id, or none without a log."""
+        """Logs the rows of a response.
+
+        Returns the header with the log id, or none without a log.
+        """
         if self.log is None:
             return {}
         request_id, when = os.urandom(12).hex(), time.time()
@@ -93,9 +96,9 @@ class State:
         return {"x-prediction-id": request_id}
 
     async def watch(self) -> None:
-        """Looks for a changed export, erased users and a changed token, until it is cancelled.
+        """Checks for a changed export, erased users and a changed token, until it is cancelled.
 
-        An error is logged once until it changes; the part stays as it is.
+        A repeated error is logged once; the old model, users or token stay in use.
         """
         parts = [each for each in (self.current, self.erased, self.token) if each is not None]
         told: list[str] = [""] * len(parts)
@@ -109,7 +112,7 @@ class State:
 
 
 def _problem(refresh: Callable[[], object]) -> str:
-    """The text of the error of `refresh`; empty without one."""
+    """Calls `refresh`. Returns the message of its error; empty without an error."""
     try:
         refresh()
     except MatchlakeError as error:

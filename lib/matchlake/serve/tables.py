@@ -1,4 +1,4 @@
-"""The columns of a request, from the forms of MLflow's and of KServe's protocol."""
+"""Reads the columns of a request in the formats of MLflow's and KServe's protocols."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -11,11 +11,11 @@ FORMS = ("dataframe_records", "dataframe_split", "inputs")
 
 
 def parsed(body: bytes) -> dict[str, Any]:
-    """The object of a body; raises RequestError for other JSON, and for no JSON."""
+    """Parses a body as a JSON object; raises RequestError for anything else."""
     try:
         data = _DECODER.decode(body.decode())
     except (ValueError, RecursionError):
-        raise RequestError("The body is no JSON in UTF-8.") from None
+        raise RequestError("The body is not valid UTF-8 JSON.") from None
     if not isinstance(data, dict):
         raise RequestError("The body must be a JSON object.")
     return data
@@ -26,7 +26,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in found if names.count(name) > 1)
-        raise RequestError(f"An object has the key {_name(twice)} twice.", twice)
+        raise RequestError(f"An object contains the key {_name(twice)} twice.", twice)
     return found
 
 
@@ -34,9 +34,9 @@ _DECODER = json.JSONDecoder(object_pairs_hook=_object)
 
 
 def invocation(data: dict[str, Any]) -> tuple[Columns, dict[str, Any]]:
-    """The columns and the parameters of a request to /invocations.
+    """Returns the columns and the parameters of a request to /invocations.
 
-    Null for a value that is missing in a record. Raises RequestError for other forms.
+    A value that is missing in a record is null. Raises RequestError for other formats.
     """
     params = data.pop("params", None)
     if params is not None and not isinstance(params, dict):
@@ -74,9 +74,9 @@ def _split(table: Any) -> Columns:
         raise RequestError(f"dataframe_split has no key {_name(name)}.", name)
     names, rows = table["columns"], table["data"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise RequestError("columns must be a list of texts.", "columns")
+        raise RequestError("columns must be a list of strings.", "columns")
     if len(set(names)) != len(names):
-        raise RequestError("columns has a name twice.", "columns")
+        raise RequestError("columns contains a name twice.", "columns")
     if not isinstance(rows, list):
         raise RequestError("data must be a list of rows.", "data")
     for number, row in enumerate(rows):
@@ -111,7 +111,7 @@ _TENSOR_KEYS = frozenset(("name", "shape", "datatype", "data", "parameters"))
 
 
 def tensors(data: dict[str, Any]) -> Columns:
-    """The columns of a request of KServe's protocol; raises RequestError."""
+    """Returns the columns of a request in KServe's protocol; raises RequestError."""
     extra = set(data) - {"id", "inputs", "outputs", "parameters"}
     if extra:
         raise RequestError(f"The body has no key {_name(min(extra))}.", min(extra))
@@ -122,7 +122,7 @@ def tensors(data: dict[str, Any]) -> Columns:
     for tensor in listed:
         name, values = _tensor(tensor)
         if name in columns:
-            raise RequestError(f"inputs has {_name(name)} twice.", name)
+            raise RequestError(f"inputs contains {_name(name)} twice.", name)
         columns[name] = values
     if len({len(values) for values in columns.values()}) > 1:
         raise RequestError("The tensors of inputs have different numbers of rows.", "inputs")
@@ -149,7 +149,7 @@ def _tensor(tensor: Any) -> tuple[str, list[Any]]:
         values = [values[begin : begin + rest[0]] for begin in range(0, len(values), rest[0])]
     if len(values) != rows or len(rest) > 1:
         raise RequestError(
-            f"The data of {_name(name)} do not have its shape: [rows], or [rows, length].", name
+            f"The data of {_name(name)} do not match its shape: [rows], or [rows, length].", name
         )
     return name, values
 
@@ -161,5 +161,5 @@ def _is_shape(shape: list[Any]) -> bool:
 
 
 def _name(name: Any) -> str:
-    """A name for a message, cut short."""
+    """Returns a name for a message, shortened."""
     return repr(str(name)[:80])

@@ -1,4 +1,4 @@
-"""Values of JSON as the inputs of a graph, strictly by the type of their column."""
+"""Converts JSON values to inputs of a graph, strictly by the type of their column."""
 
 import math
 import re
@@ -17,7 +17,7 @@ from matchlake.serve.errors import RequestError
 
 Array = npt.NDArray[Any]
 Reader = Callable[[Any], Any]
-"""From a value of JSON, not null, to a float or a text; raises ValueError with the reason."""
+"""Converts a JSON value, not null, to a float or a string; raises ValueError with the reason."""
 
 _SINGLE = Struct("f")
 _BITS = {"tinyint": 8, "smallint": 16, "int": 32, "bigint": 64}
@@ -28,7 +28,7 @@ _DIGITS = Context(prec=400)
 
 
 def numbers(name: str, kind: str, values: Sequence[Any]) -> Array:
-    """A column as doubles, NaN for null and NaN; raises RequestError for another type."""
+    """Returns a column as doubles, NaN for null; raises RequestError for another type."""
     read = _number_reader(kind)
     found = np.empty(len(values))
     for row, value in enumerate(values):
@@ -37,7 +37,7 @@ def numbers(name: str, kind: str, values: Sequence[Any]) -> Array:
 
 
 def texts(name: str, kind: str, values: Sequence[Any]) -> Array:
-    """A column as the texts of a graph, [rows], or [rows, length] for lists."""
+    """Returns a column as strings for a graph, [rows], or [rows, length] for lists."""
     if kind.startswith("array<"):
         return _lists(name, kind[6:-1], values)
     read, found = _text_reader(kind), np.empty(len(values), dtype=object)
@@ -47,7 +47,7 @@ def texts(name: str, kind: str, values: Sequence[Any]) -> Array:
 
 
 def _lists(name: str, element: str, values: Sequence[Any]) -> Array:
-    """Lists without their nulls, filled up; a list that is null is one null text."""
+    """Returns lists without nulls, padded; a null list is one null string."""
     read, rows = _text_reader(element), []
     for row, value in enumerate(values):
         if value is None:
@@ -73,9 +73,9 @@ def _read(name: str, row: int, value: Any, read: Reader) -> Any:
 
 
 def _shown(value: Any) -> str:
-    """A value as JSON names it, cut short."""
+    """Returns a value for a message, shortened."""
     if isinstance(value, str):
-        return f"the text {value[:_SHOWN]!r}"
+        return f"the string {value[:_SHOWN]!r}"
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -86,7 +86,7 @@ def _shown(value: Any) -> str:
 
 
 def _is_short(value: Any) -> bool:
-    """Python refuses to write whole numbers of thousands of digits."""
+    """Returns whether Python can format the integer; it refuses thousands of digits."""
     return bool(isinstance(value, float) or abs(value) < 10**_SHOWN)
 
 
@@ -121,7 +121,7 @@ def _single(value: Any) -> float:
 
 
 def _decimal_reader(kind: str) -> Reader:
-    """Reads numbers, and texts of numbers, rounded to the type's digits as Spark does."""
+    """Reads numbers, also in strings, and rounds them to the type's digits as Spark does."""
     precision, scale = map(int, kind[8:-1].split(","))
     unit, limit = Decimal(1).scaleb(-scale), Decimal(10) ** (precision - scale)
 
@@ -147,7 +147,7 @@ def _whole_reader(kind: str) -> Callable[[Any], int]:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not -limit <= value < limit:
-            raise ValueError(f"a whole number of type {kind}")
+            raise ValueError(f"an integer of type {kind}")
         return value
 
     return read
@@ -176,7 +176,7 @@ def _text(value: Any) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise ValueError("a text of valid Unicode") from None
+            raise ValueError("a string of valid Unicode") from None
     return value
 
 

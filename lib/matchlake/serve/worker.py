@@ -1,4 +1,4 @@
-"""One process of the server: the model, the application, and a loop of uvicorn."""
+"""A process of the server: the model, the application, and uvicorn's loop."""
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ _log = logging.getLogger(__name__)
 
 
 def main(descriptor: int) -> int:
-    """Serves until SIGTERM, or until the starting process ends; the exit code."""
+    """Serves until SIGTERM, or until the starting process ends. Returns the exit code."""
     logging.basicConfig(format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     logging.getLogger("kafka").setLevel(logging.CRITICAL)
     mask_log()
@@ -50,7 +50,7 @@ def main(descriptor: int) -> int:
 
 
 def make_state(settings: ServerSettings) -> State:
-    """The parts of a server; raises the error of the part that cannot start."""
+    """Makes the state of a server process; raises the error of the part that cannot start."""
     params = settings.serving
     secrets = secret_chain(settings.secrets, settings.lakehouse)
     metrics = Metrics(Path(settings.metrics), settings.worker, settings.workers)
@@ -99,15 +99,15 @@ async def _serve(
 
 
 def _tell(channel: socket.socket, message: dict[str, Any]) -> None:
-    """Sends a message to the starting process, unless that is gone."""
+    """Sends a message to the starting process, if it still runs."""
     with suppress(OSError):
         send(channel, message)
 
 
 async def _until_alone(channel: socket.socket, server: uvicorn.Server) -> None:
-    """Ends the server when the starting process is gone: its end of the channel closes.
+    """Stops the server when the starting process ends, which closes the channel.
 
-    If that process did not read all that it was sent, the end is an error.
+    Closing is an error if that process had not read everything.
     """
     channel.settimeout(0)
     with suppress(OSError):
@@ -116,7 +116,7 @@ async def _until_alone(channel: socket.socket, server: uvicorn.Server) -> None:
 
 
 class _Server(uvicorn.Server):
-    """A server whose health turns bad when it stops, so that a balancer leaves it."""
+    """A server whose health check fails while it stops, so that load balancers avoid it."""
 
     def __init__(self, config: uvicorn.Config, state: State) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Plots of a sweep of clusterings: the elbow of the inertia, and the silhouettes."""
+"""Plots of a sweep of clusterings: measures by the number of clusters, and silhouettes."""
 
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ _MEASURES = {
 
 
 def sweep_plots(sweep: ClusterSweep) -> "dict[str, Figure]":
-    """The plots by file name; measures by k only if the sweep has several k."""
+    """Returns the plots by file name; measures by k only if the sweep has several k."""
     plots = {"silhouettes.png": plot_silhouettes(sweep)}
     if len({each.k for each in sweep.clusterings}) > 1:
         plots["elbow.png"] = plot_measures(sweep)
@@ -28,7 +28,7 @@ def sweep_plots(sweep: ClusterSweep) -> "dict[str, Figure]":
 
 
 def plot_measures(sweep: ClusterSweep) -> "Figure":
-    """Each measure by the number of clusters; the line joins the best start of each k."""
+    """Plots each measure by the number of clusters; the line joins the best start of each k."""
     figure, panels = make_panels(len(_MEASURES))
     table, best = sweep.table(), sweep.best
     for panel, (name, title) in zip(panels, _MEASURES.items(), strict=True):
@@ -44,7 +44,7 @@ def plot_measures(sweep: ClusterSweep) -> "Figure":
 
 
 def plot_silhouettes(sweep: ClusterSweep) -> "Figure":
-    """Rows and mean simplified silhouette of each cluster of the best clustering."""
+    """Plots rows and mean simplified silhouette of each cluster of the best clustering."""
     figure, (left, right) = make_panels(2)
     measures = sweep.best.measures
     order = np.argsort(measures.rows)[::-1]

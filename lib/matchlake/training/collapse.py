@@ -1,4 +1,4 @@
-"""Finds fits that learned nothing: no finite scores, scores of zero, or one list for all users."""
+"""Finds fits that learned nothing: scores are infinite or zero, or all users get the same list."""
 
 import logging
 import math
@@ -14,14 +14,15 @@ from matchlake.schemas import ITEM_ID, RANK, SCORE, USER_ID
 _log = logging.getLogger(__name__)
 
 SAMPLE, FEWEST = 200, 20
-"""Users whose lists are compared; with fewer than FEWEST users equal lists prove nothing."""
+"""The number of users whose lists are compared. With fewer than FEWEST users, equal lists mean
+nothing."""
 _LENGTH = 10
 _SMALLEST_SCORE, _MOST_EQUAL = 1e-4, 0.95
 _SAME_FOR_ALL = ("popularity", "bias")
 
 
 class Listed(NamedTuple):
-    """An item of a user's list."""
+    """An item of a user's recommendation list."""
 
     user: object
     rank: int
@@ -32,8 +33,8 @@ class Listed(NamedTuple):
 def require_learned(model: Recommender) -> None:
     """Raises FitError if the fit of `model` has collapsed, with the cause and what to change.
 
-    Looks at the lists of a sample of users, in one Spark job. Baselines pass: they have one list
-    for all users. Equal lists of a model that predicts ratings are only a warning.
+    Looks at the lists of a sample of users, in one Spark job. Baselines pass, because they have one
+    list for all users. If a model predicts ratings, equal lists are only a warning.
     """
     if model.algorithm in _SAME_FOR_ALL:
         return
@@ -50,17 +51,18 @@ def require_learned(model: Recommender) -> None:
 
 
 def collapse_of(rows: Iterable[Listed]) -> str | None:
-    """What is wrong with the lists of a sample of users; None if nothing is."""
+    """Returns what is wrong with the lists of a sample of users; None if nothing is wrong."""
     rows = list(rows)
     if any(not math.isfinite(row.score) for row in rows):
         return (
-            "some scores are not finite. Weights or ratings are too large: scale train.weight, or "
+            "some scores are infinite or NaN. Weights or ratings are too large: scale "
+            "train.weight, or "
             "raise the regularization."
         )
     largest = max((abs(row.score) for row in rows), default=math.inf)
     if largest < _SMALLEST_SCORE:
         return (
-            f"the largest score is {largest:.1g}, so that no item differs from another. The "
+            f"the largest score is {largest:.1g}, so all items have nearly the same score. The "
             "regularization is too strong for the weights: lower it, or leave regularization, "
             "alpha and unobserved_weight at null, which fits them to the data."
         )
@@ -72,9 +74,9 @@ def collapse_of(rows: Iterable[Listed]) -> str | None:
     if len(lists) < FEWEST or share < _MOST_EQUAL:
         return None
     return (
-        f"{share:.0%} of {len(lists)} users have the same list, so that only popularity was "
-        "learned. Lower the regularization, raise the rank, or leave the parameters at their "
-        "defaults; with few interactions per user, train on more of them."
+        f"{share:.0%} of {len(lists)} users have the same list, so the model learned only "
+        "popularity. Lower the regularization, raise the rank, or leave the parameters at their "
+        "defaults; if users have few interactions, train on more interactions."
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs, models and metrics as a person writes them."""
+"""Names and descriptions of runs, models and metrics, for people."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,23 +26,23 @@ _TITLES = {
 
 
 def title_of(metric: str) -> str:
-    """The metric in words: `NDCG at 10` for `ndcg_at_10`."""
+    """Returns the metric in words: `NDCG at 10` for `ndcg_at_10`."""
     name, _, length = metric.partition("_at_")
     title = _TITLES.get(name, name.replace("_", " ").capitalize())
     return f"{title} at {length}" if length else title
 
 
 def direction_of(metric: str) -> str:
-    """Which values are better."""
+    """Returns which values are better."""
     if metric == "interval_coverage_90":
         return "0.9 is best"
     return "lower is better" if metric in LOWER_IS_BETTER else "higher is better"
 
 
 MODEL = (
-    "The recommender of the job train_recommender. The version with the alias champion is the one "
-    "in use; the alias challenger names the newest other one. Each version says why it has its "
-    "alias."
+    "The recommender of the job train_recommender. The version with the alias champion is in "
+    "use; the alias challenger is the newest other version. The description of each version says "
+    "why it has its alias."
 )
 """The description of the registered model."""
 
@@ -54,7 +54,7 @@ def run_name(params: TrainParams, at: datetime) -> str:
 
 
 def describe_run(params: TrainParams, versions: Mapping[str, int]) -> str:
-    """What a run does: algorithm, data, split and deciding metric."""
+    """Returns what a run does: algorithm, data, split and deciding metric."""
     tables = ", ".join(f"{table} version {version}" for table, version in versions.items())
     refit = " The registered model is fitted again on all rows." if params.refit_on_all_data else ""
     return (
@@ -66,7 +66,7 @@ def describe_run(params: TrainParams, versions: Mapping[str, int]) -> str:
 
 
 def describe_version(figures: Mapping[str, Figures], params: TrainParams, reason: str) -> str:
-    """What a version is: its algorithm, its deciding metric beside the baselines', and why."""
+    """Describes a version: algorithm, deciding metric, those of the baselines, and the reason."""
     values = ", ".join(
         f"{model} {metrics[params.metric]:.4f}"
         for model, metrics in figures.items()

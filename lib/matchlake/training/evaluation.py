@@ -1,4 +1,4 @@
-"""Measures models on the same test part, for the same users, with lists of the same lengths."""
+"""Evaluates models on the same test part, for the same users, with lists of equal length."""
 
 import logging
 import math
@@ -35,11 +35,11 @@ def evaluate(
     ranking: RankingParams,
     azure_ml_modes: AzureMlModesParams | None = None,
 ) -> dict[str, Figures]:
-    """The metrics of each model: those of ranked lists and, if it predicts ratings, RMSE and MAE.
+    """Returns the metrics of each model: of ranked lists, and of predicted ratings (RMSE, MAE).
 
-    A model with uncertainty also has calibration metrics. `azure_ml_modes` adds the metrics of
-    ranked test items and of related users and items. Every user of the test part gets a list. This
-    list leaves out the items of the user's training rows. One Spark job per model collects the
+    A model that predicts standard deviations also has calibration metrics. `azure_ml_modes` adds
+    the metrics of ranked test items and of related users and items. Every user of the test part
+    gets a list, without the items of the user's training rows. One Spark job per model collects the
     metrics; `azure_ml_modes` adds one for users and one for items. Raises InputError on an empty
     test part.
     """
@@ -65,7 +65,7 @@ def _values(rows: DataFrame) -> DataFrame:
 
 
 def _modes(model: Recommender, test: DataFrame, params: AzureMlModesParams) -> DataFrame:
-    """The metrics of `azure_ml_modes`, which need only the pairs of the test part."""
+    """Returns the metrics of `azure_ml_modes`, which need only the pairs of the test part."""
     rows = rated_items_metrics(model, test, params)
     pools = Pools(params.min_co_ratings, params.min_candidates)
     for relate, key in ((model.related_users, USER_ID), (model.related_items, ITEM_ID)):
@@ -89,7 +89,7 @@ def rated_items_metrics(
 
 
 def baselines_not_beaten(figures: Mapping[str, Figures], own: str, metric: str) -> list[str]:
-    """The other models that have a value of `metric` and that `own` does not beat.
+    """Returns the other models whose value of `metric` the model `own` does not beat.
 
     Raises InputError if `own` has no value of `metric`.
     """
@@ -99,19 +99,19 @@ def baselines_not_beaten(figures: Mapping[str, Figures], own: str, metric: str) 
 
 
 def value_of(figures: Figures, metric: str) -> float:
-    """The value of the deciding metric; raises InputError if the test part gave none."""
+    """Returns the value of the deciding metric; raises InputError if it has no value."""
     if metric not in figures:
         raise InputError(
             f"train.metric {metric} has no value on this test part. Either no test row reaches "
             "train.ranking.relevant_from, or no list has train.azure_ml_modes.min_candidates "
-            f"candidates. These metrics have a value: {', '.join(figures)}. Choose one of these, "
+            f"candidates. These metrics have a value: {', '.join(figures)}. Choose one of them, "
             "add interactions, or choose another train.split."
         )
     return figures[metric]
 
 
 def is_better(metric: str, value: float, other: float) -> bool:
-    """Whether `value` is strictly better than `other`."""
+    """Returns whether `value` is strictly better than `other`."""
     if metric == "interval_coverage_90":
         return abs(value - _NOMINAL) < abs(other - _NOMINAL)
     return value < other if metric in LOWER_IS_BETTER else value > other
@@ -131,14 +131,14 @@ def _collect(rows: DataFrame) -> Figures:
     usable = {name: v for name, v in figures.items() if v is not None and math.isfinite(v)}
     if not usable:
         raise InputError(
-            "The test part has nothing to measure: it is empty, or no row reaches "
+            "The test part gives no metric: it is empty, or no row reaches "
             "train.ranking.relevant_from. Choose more interactions, or another train.split."
         )
     return usable
 
 
 def flat_figures(figures: Mapping[str, Figures], own: str) -> Figures:
-    """All metrics in one mapping: `metric` for the model `own`, `model/metric` for the others."""
+    """Returns all metrics: `metric` for the model `own`, `model/metric` for the others."""
     return {
         metric if name == own else f"{name}/{metric}": value
         for name, metrics in figures.items()

@@ -1,4 +1,4 @@
-"""Parameters of `score_events`, which scores the events of streams. Imports no Spark."""
+"""Parameters of `score_events`, which scores the events of streams. It does not import Spark."""
 
 import re
 from typing import Literal, Self
@@ -18,24 +18,24 @@ class EventScoring(Params):
     """A stream whose events a model scores, and the topic of the scores."""
 
     stream: str
-    """The declared stream, in the format json, that holds the events."""
+    """The declared stream of the events; its format must be json."""
     model: ModelName
     """A model of conf, or `recommender`, which scores pairs of a user and an item; its champion."""
     topic: str = Field(pattern=_TOPIC)
     """The topic of the scores: one record per event, with its topic, partition and offset."""
     dead_letter_topic: str | None = Field(None, pattern=_TOPIC)
-    """The topic of events without a score, as received; null: they become records of `topic`, with
+    """Dead letter topic of events without a score, as received. Null: `topic` gets a record with
     the reason in `refusal`."""
     mode: Literal["auto", "real_time", "micro_batch"] = "auto"
-    """auto: real time if it is possible, else micro-batches, with the reason in the log; real_time:
-    the job fails if it is not possible."""
+    """auto: real-time mode if possible, else micro-batches, with the reason in the log. real_time:
+    the job fails if real-time mode is not possible."""
     starting_offsets: Literal["latest", "earliest"] = "latest"
-    """Where a new checkpoint begins."""
+    """Where a new checkpoint starts to read."""
 
     @model_validator(mode="after")
     def _refuse_same_topics(self) -> Self:
         if self.topic == self.dead_letter_topic:
-            raise ValueError("topic and dead_letter_topic are the same")
+            raise ValueError("topic and dead_letter_topic must be different")
         return self
 
 
@@ -43,25 +43,27 @@ class ScoreEventsParams(Params):
     """The streams that `score_events` scores."""
 
     streams: dict[ModelName, EventScoring] = Field(default_factory=dict)
-    """By name; the name is also that of the checkpoint."""
+    """The streams by name; the checkpoint has the same name."""
     names: Settable[tuple[str, ...] | None] = None
-    """Names of the streams that one run scores; null: all."""
+    """Names of the streams that a run scores; null: all."""
     batch: Settable[str] = "30 seconds"
-    """In real time, the interval of the checkpoints, at least 5 seconds: so much is read again, and
-    scored again, after a failure."""
+    """In real-time mode, the interval of checkpoints, at least 5 seconds. After a failure, the
+    events since the last checkpoint are scored again."""
     trigger: Settable[str] = "0 seconds"
-    """In micro-batches, the time between two of them, or available_now: the run scores what the
-    topics hold, and ends."""
+    """For micro-batches, the time between two batches; or available_now: the run scores all
+    available events, and ends."""
     check_seconds: float = Field(30, gt=0)
-    """Seconds between two looks for a new champion, and for erased users: then the query starts
-    again."""
+    """Seconds between two checks for a new champion and for erased users. A change restarts the
+    query."""
 
     @field_validator("batch")
     @classmethod
     def _validate_batch(cls, text: str) -> str:
         found = _INTERVAL.fullmatch(text)
         if not found or int(found[1]) * _SECONDS[found[2]] < _SHORTEST_BATCH:
-            raise ValueError(f"{text!r} is no interval of at least 5 seconds, such as 30 seconds")
+            raise ValueError(
+                f"{text!r} is not an interval of at least 5 seconds, such as 30 seconds"
+            )
         return text
 
     @field_validator("trigger")
@@ -76,7 +78,7 @@ class ScoreEventsParams(Params):
         unknown = [name for name in self.names or () if name not in self.streams]
         if unknown:
             declared = ", ".join(self.streams) or "none"
-            raise ValueError(f"names: {unknown[0]} is no stream here; declared: {declared}")
+            raise ValueError(f"names: {unknown[0]} is not a declared stream; declared: {declared}")
         taken = [each.topic for each in self.streams.values()]
         if len(set(taken)) != len(taken):
             raise ValueError("two streams write to one topic, so their offsets would be ambiguous")
@@ -84,6 +86,6 @@ class ScoreEventsParams(Params):
 
     @property
     def chosen_streams(self) -> dict[str, EventScoring]:
-        """The streams of `names`; all without it."""
+        """Returns the streams of `names`; all streams if it is not set."""
         chosen = self.names
         return {n: each for n, each in self.streams.items() if chosen is None or n in chosen}

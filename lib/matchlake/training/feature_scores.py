@@ -1,4 +1,4 @@
-"""The selection of features of a model of conf: its table, its picture, and what is left."""
+"""The feature selection of a model of conf: the kept features, the table and the plot of scores."""
 
 import logging
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ FEATURE_SCORES = TableSpec(
         Column("feature", "STRING", "The column of the table", nullable=False),
         Column("method", "STRING", "How it was scored", nullable=False),
         Column("score", "DOUBLE", "The score; null without one"),
-        Column("p_value", "DOUBLE", "The chance of such a score without an effect; null without"),
+        Column("p_value", "DOUBLE", "The p-value of the score; null without one"),
         Column("q_value", "DOUBLE", "The p-value, corrected for the number of columns"),
-        Column("rank", "INT", "1 is the best; correlations by their absolute values"),
+        Column("rank", "INT", "Rank; 1 is the best; correlations by their absolute values"),
         Column("kept", "BOOLEAN", "Whether the model reads the column", nullable=False),
-        Column("reason", "STRING", "Why it has no score, or is not kept"),
+        Column("reason", "STRING", "Why the column has no score, or is not kept"),
     ),
     keys=("run_id", "feature"),
     user_columns=(),
@@ -45,10 +45,10 @@ _MOST_BARS = 30
 def selected(
     train: DataFrame, params: ModelParams, features: FeatureSet
 ) -> tuple[FeatureSet, FeatureScores | None]:
-    """The feature set with the features whose columns are kept, and the scores.
+    """Selects features. Returns the feature set with the kept columns, and the scores.
 
     Only rows of the training part `train` are read. Without `select` all features are kept. Raises
-    InputError if none is left.
+    InputError if no feature is kept.
     """
     if params.select is None:
         return features, None
@@ -68,7 +68,7 @@ def selected(
 
 
 def write_scores(lake: Lakehouse, run: Run, scores: FeatureScores) -> None:
-    """Writes the scores to `gold.feature_scores`, and a table and a picture to the run."""
+    """Writes the scores to `gold.feature_scores`, and a table and a plot to the run."""
     rows = [
         (run.model, run.run_id, each.feature, scores.params.method, each.score, each.p_value,
          each.q_value, each.rank, each.kept, each.reason)
@@ -80,7 +80,7 @@ def write_scores(lake: Lakehouse, run: Run, scores: FeatureScores) -> None:
 
 
 def draw_scores(scores: FeatureScores) -> "Figure":
-    """The scores as bars, the best first; grey ones are not kept."""
+    """Plots the scores as bars, the best first; features with grey bars are not kept."""
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     shown = [each for each in scores.scores if each.score is not None][:_MOST_BARS]
@@ -97,7 +97,10 @@ def draw_scores(scores: FeatureScores) -> "Figure":
 
 
 def _lengths(scores: Sequence[float]) -> list[float]:
-    """The scores; an infinite one is a bar a tenth longer than the largest finite one."""
+    """Returns the bar lengths.
+
+    An infinite score is drawn 10% longer than the largest finite one.
+    """
     finite = [each for each in scores if each != float("inf")]
     longest = 1.1 * max(finite, default=1.0)
     return [min(each, longest) for each in scores]

@@ -1,9 +1,9 @@
-"""Permutation importance of the exogenous columns of forecasts: values of another season instead.
+"""Permutation importance of the exogenous columns of forecasts: shuffles whole seasons.
 
-A shuffle permutes whole seasons of a column within each series, history and test part together.
-So the values of a season stay together, at the same places of a season. Only the values that a
-forecast reads count: the history before it stays as it is. A seasonal ARIMA adds each exogenous
-value times a parameter, so a shuffle changes a forecast by the difference times this parameter.
+A shuffle permutes whole seasons of a column within each series, history and test part together. So
+each value stays at the same position within a season. Only the values of forecast periods are
+replaced; the fit of the history stays as it is. A seasonal ARIMA adds each exogenous value times a
+parameter, so a shuffle changes a forecast by the difference times this parameter.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,11 +23,11 @@ from matchlake.training.model_params import LOWER_IS_BETTER, ImportanceParams
 from matchlake.training.task_metrics import Doubles, Scored, metric
 
 TIME, TRUTH, PREDICTION = "time", "truth", "prediction"
-"""Columns of the test rows beside the texts of their keys."""
+"""Columns of the test rows besides their keys."""
 
 
 def key_texts(series: Sequence[str]) -> list[Column]:
-    """The columns that name a series, as the texts by which a model knows it: see `key_names`."""
+    """Returns the key columns of a series as strings, as in a model; see `key_names`."""
     return [
         F.col(quote_identifier(name)).cast("string").alias(each)
         for name, each in zip(series, key_names(series), strict=True)
@@ -35,14 +35,17 @@ def key_texts(series: Sequence[str]) -> list[Column]:
 
 
 def key_names(series: Sequence[str]) -> list[str]:
-    """Names for the texts of the columns, which no column of conf has."""
+    """Returns names for the key columns; conf does not allow these names."""
     return [f"matchlake key {i}" for i in range(len(series))]
 
 
 def exogenous_blocks(
     exogenous: Sequence[str], groups: Mapping[str, Sequence[str]]
 ) -> dict[str, list[int]]:
-    """The places of the columns that are shuffled together, by name; checks the groups."""
+    """Returns the positions of the columns that are shuffled together, by name.
+
+    Checks the groups.
+    """
     places = {name: [place] for place, name in enumerate(exogenous)}
     return grouped_blocks(places, {name: name for name in exogenous}, groups)
 
@@ -50,7 +53,7 @@ def exogenous_blocks(
 def drawn_series(
     rows: pd.DataFrame, keys: Sequence[str], most: int | None, seed: int
 ) -> pd.DataFrame:
-    """The rows of so many series, drawn, that there are at most `most`; but of one at least."""
+    """Samples whole series, at least one, so that there are at most `most` rows."""
     if most is None or len(rows) <= most or not keys:
         return rows
     number = rows.groupby(list(keys)).ngroup().to_numpy()
@@ -61,7 +64,7 @@ def drawn_series(
 
 
 def read_history(frame: DataFrame, model: ForecastModel, rows: pd.DataFrame) -> pd.DataFrame:
-    """Keys, time and exogenous columns of the series of `rows`, by time. One Spark job."""
+    """Reads keys, time and exogenous columns of the series of `rows`, by time. One Spark job."""
     keys = key_names(model.series)
     values = [
         F.col(quote_identifier(name)).cast("double").alias(f"value {i}")
@@ -84,11 +87,11 @@ def exogenous_importance(
     history: pd.DataFrame,
     chosen: tuple[str, ImportanceParams, int],
 ) -> dict[str, Importance]:
-    """The importance of the exogenous columns, or of their groups, the largest first.
+    """Returns the importance of the exogenous columns, or of their groups, the largest first.
 
     Args:
-        model: Its parameters are those of the forecasts.
-        rows: Test rows: the texts of their keys, TIME, TRUTH and PREDICTION.
+        model: The model of the forecasts.
+        rows: Test rows: their keys as strings, TIME, TRUTH and PREDICTION.
         history: The table of `read_history` for the series of these rows.
         chosen: The metric, repeats and groups, and the seed.
 
@@ -103,7 +106,7 @@ def exogenous_importance(
         if added is not None:
             parts.append((own[TRUTH].to_numpy(np.float64), own[PREDICTION].to_numpy(), added))
     if not parts:
-        raise InputError("no series has two seasons, so there are no values of another season")
+        raise InputError("no series has two seasons, so no season can be shuffled")
     truth, before = (np.concatenate([part[i] for part in parts]) for i in range(2))
     added = np.concatenate([part[2] for part in parts], axis=1)
     sign = 1.0 if name in LOWER_IS_BETTER else -1.0
@@ -125,7 +128,7 @@ def exogenous_importance(
 def _by_series(
     rows: pd.DataFrame, history: pd.DataFrame, keys: list[str]
 ) -> Iterator[tuple[Key, pd.DataFrame, pd.DataFrame]]:
-    """The key, the test rows and the history of each series."""
+    """Yields the key, the test rows and the history of each series."""
     if not keys:
         yield (), rows, history
         return
@@ -142,7 +145,7 @@ def _added(
     repeats: int,
     random: np.random.Generator,
 ) -> Doubles | None:
-    """What each shuffle of each column adds to the forecasts (repeats, rows, columns)."""
+    """Returns what each shuffle of each column adds to the forecasts (repeats, rows, columns)."""
     places = pd.Index(past[TIME]).get_indexer(pd.Index(own[TIME]))
     columns = len(model.params.exogenous)
     values = past.iloc[: places.max() + 1, -columns:].to_numpy(np.float64)
@@ -157,7 +160,7 @@ def _added(
 def shuffled_seasons(
     values: Doubles, season: int, repeats: int, random: np.random.Generator
 ) -> Doubles:
-    """The values (repeats, periods, columns) with their whole seasons in another order.
+    """Returns the values (repeats, periods, columns) with their whole seasons shuffled.
 
     Seasons are counted from the last period. Periods before the first whole season stay.
     """

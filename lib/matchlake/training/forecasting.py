@@ -1,4 +1,4 @@
-"""The steps of `train_model` for forecasts: fit each series, forecast the test part, compare."""
+"""The steps of `train_model` for forecasts: fits each series, forecasts the test part, compares."""
 
 import logging
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ from matchlake.training.task_metrics import Scored
 _log = logging.getLogger(__name__)
 
 _TRUTH, _NAIVE, _PREDICTED = "matchlake truth", "matchlake naive", "matchlake predicted"
-"""Names that no column of conf has."""
+"""Column names that conf does not allow."""
 _SHOWN = 5
 
 
@@ -48,19 +48,18 @@ class Backtest:
     version: int
     """The Delta version of the rows."""
     figures: FiguresByModel
-    """The metrics; those of `constant` are of the last value of each series."""
+    """The metrics; the baseline `constant` repeats the last value of each series."""
     decision: Decision
     importances: Mapping[str, Importance]
-    """What shuffles of an exogenous column cost, the most important first."""
+    """The permutation importance of the exogenous columns, the most important first."""
 
 
 def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) -> Backtest:
-    """Fits every series up to the split, forecasts what follows, and decides on the alias.
+    """Fits every series up to the split, forecasts the test part, and decides on the alias.
 
-    Spark jobs: one for the time of the split, one for the fit, one per model that is compared, one
-    for the importance of exogenous columns. Raises SchemaError for missing columns, ParameterError
-    for wrong groups of columns, InputError without test rows, and FitError if no series has a
-    model.
+    Spark jobs: one for the time of the split, one for the fit, one per compared model, and one for
+    the importance of exogenous columns. Raises SchemaError for missing columns, ParameterError for
+    wrong groups of columns, InputError without test rows, and FitError if no series has a model.
     """
     exogenous_blocks(_trainer(name, params).exogenous, params.importance.groups)
     version = lake.version(params.rows)
@@ -92,7 +91,7 @@ def backtest(lake: Lakehouse, name: str, params: ModelParams, tracker: Tracker) 
 def _importances(
     model: ForecastModel, rows: pd.DataFrame, frame: DataFrame, params: ModelParams
 ) -> Mapping[str, Importance]:
-    """The importance of the exogenous columns on the compared rows, of some series if many."""
+    """Returns the importance of the exogenous columns, on a sample of the compared series."""
     if not model.params.exogenous:
         return {}
     keys = key_names(model.series)
@@ -104,13 +103,13 @@ def _importances(
     try:
         return exogenous_importance(model, some, read_history(frame, model, some), chosen)
     except InputError as error:
-        _log.warning("the importance of the exogenous columns is not measured: %s", error)
+        _log.warning("the importance of the exogenous columns was not computed: %s", error)
         return {}
 
 
 def _trainer(name: str, params: ModelParams) -> SarimaxParams:
     if params.trainer.kind != "sarimax":
-        raise InputError(f"models.{name}: the task forecasting needs the trainer sarimax.")
+        raise InputError(f"models.{name}: the task forecasting requires the trainer sarimax.")
     return params.trainer
 
 
@@ -165,7 +164,7 @@ def _fitted(
 def _compared(
     models: Mapping[str, ForecastModel], known: DataFrame, truth: DataFrame, columns: SeriesColumns
 ) -> pd.DataFrame:
-    """The test rows that every model forecasts, with the truth and the last known value."""
+    """Returns the test rows that every model forecasts, with the truth and the last known value."""
     keys = [*columns.series, columns.time]
     value, time = quote_identifier(columns.value), quote_identifier(columns.time)
     names = [quote_identifier(each) for each in columns.series]
@@ -184,9 +183,9 @@ def _compared(
 
 
 def forecasts(model: ForecastModel, frame: DataFrame, version: str) -> DataFrame:
-    """The next values of each series, with `refusal` and `model_version`. Lazy.
+    """Forecasts each series, with the columns `refusal` and `model_version`. Lazy.
 
-    A series without a forecast is a row without a time, and with the reason in `refusal`.
+    A series without a forecast has one row without a time, with the reason in `refusal`.
     """
     made = model.transform(frame).withColumnRenamed("reason", "refusal")
     return made.withColumn(MODEL_VERSION.name, F.lit(version))

@@ -1,11 +1,11 @@
 """The history of the aliases of a model: `gold.model_history`, one row per change.
 
 A row is written before its alias moves, with the state `started`, and is closed afterwards. After a
-crash the row is still `started`; the next run completes the change or marks it as `failed`. The row
-of a champion also has the Delta versions of the tables that were written by it.
+crash the state is still `started`; the next run completes the change or marks it as `failed`. The
+row of a champion also has the Delta versions of the tables that the champion wrote.
 
-The changes of a model are numbered. Delta takes each number once, so of two changes that begin at
-the same moment one is refused.
+The changes of a model are numbered. Delta accepts each number only once, so if two changes start at
+the same moment, one is refused.
 """
 
 import uuid
@@ -28,7 +28,7 @@ State = Literal["started", "done", "failed"]
 
 MODEL_HISTORY = TableSpec(
     "gold.model_history",
-    "Each change of an alias of a registered model: from which version to which, by whom and why.",
+    "Each change of an alias of a registered model: the versions, the account and the reason.",
     (
         Column("model", "STRING", "Registered name of the model", nullable=False),
         Column("number", "BIGINT", "Number of the change, from 1 for each model", nullable=False),
@@ -39,24 +39,24 @@ MODEL_HISTORY = TableSpec(
         Column(
             "action",
             "STRING",
-            "train, rollback, or by hand: moved in MLflow and noticed by a later run",
+            "train, rollback, or by hand: moved in MLflow and recorded by a later run",
             nullable=False,
         ),
         Column(
             "state",
             "STRING",
-            "started, done, or failed: the alias did not move",
+            "started, done, or failed (the alias did not move)",
             nullable=False,
         ),
         Column("reason", "STRING", "Why the alias moved"),
         Column("run_id", "STRING", "The MLflow run of the version"),
-        Column("changed_by", "STRING", "The account of the job or the command"),
+        Column("changed_by", "STRING", "The account that ran the job or command"),
         Column("started_at", "TIMESTAMP", "Before the alias moved, UTC", nullable=False),
         Column("closed_at", "TIMESTAMP", "When the change was done or failed, UTC"),
         Column(
             "tables",
             "MAP<STRING,BIGINT>",
-            "Of a champion: the newest Delta version of each table that it wrote",
+            "For a champion: the newest Delta version of each table that it wrote",
         ),
     ),
     keys=("change_id",),
@@ -87,7 +87,7 @@ class Change:
     tables: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        """The change in words."""
+        """Returns the change in words."""
         began = self.started_at.isoformat(sep=" ", timespec="seconds")
         before = self.version_before or "none"
         return (
@@ -97,7 +97,7 @@ class Change:
 
 
 def recorded_models(lake: Lakehouse) -> list[str]:
-    """The registered names of all models in the history, sorted; a Spark job if it exists."""
+    """Returns the registered names of all models, sorted; one Spark job if the table exists."""
     if not lake.exists(MODEL_HISTORY.name):
         return []
     return sorted(
@@ -113,11 +113,12 @@ class ModelHistory:
     model: str
 
     def changes(self) -> list[Change]:
-        """All changes, oldest first; one Spark job if the table exists."""
+        """Returns all changes, oldest first; one Spark job if the table exists."""
         if not self.lake.exists(MODEL_HISTORY.name):
             return []
         rows = self.lake.read(MODEL_HISTORY.name).where(F.col("model") == self.model)
-        # Spark gives times without a zone, in the zone of the process: text has no such zone.
+        # Times are read as strings: Spark returns timestamps without a zone, in the process' local
+        # time.
         times = {
             name: F.date_format(name, "yyyy-MM-dd'T'HH:mm:ss.SSSSSS")
             for name in ("started_at", "closed_at")
@@ -126,20 +127,20 @@ class ModelHistory:
         return sorted((_change(row.asDict()) for row in found), key=lambda each: each.number)
 
     def add(self, change: AliasChange, action: Action) -> Change:
-        """Writes the row of a change that is about to happen, whatever happened before."""
+        """Writes the row of a change before it happens, after any other changes."""
         for _ in range(_TRIES):
             row = self.begin(change, action, self.changes())
             if row is not None:
                 return row
         raise ModelError(
-            f"{MODEL_HISTORY.name} takes no change of {self.model}: other runs changed its aliases "
-            "at the same time. Run the job again."
+            f"{MODEL_HISTORY.name} could not record a change of {self.model}: other runs changed "
+            "its aliases at the same time. Run the job again."
         )
 
     def begin(self, change: AliasChange, action: Action, known: Sequence[Change]) -> Change | None:
-        """Writes the row of a change that builds on the changes `known`.
+        """Writes the row of a change that follows the changes `known`.
 
-        If there is a newer change, nothing is written, and the result is None.
+        If there is a newer change, it writes nothing and returns None.
         """
         row = Change(
             self.model,
@@ -153,7 +154,7 @@ class ModelHistory:
     def close(
         self, change: Change, state: State, tables: Mapping[str, int] | None = None
     ) -> Change:
-        """Closes the row of a change, with the versions of the tables that go with it."""
+        """Closes the row of a change, with the versions of the champion's tables."""
         values = {"state": quote_text(state), "closed_at": "current_timestamp()"}
         if tables is not None:
             values["tables"] = _map_sql(tables)
@@ -161,13 +162,13 @@ class ModelHistory:
         return replace(change, state=state, tables=change.tables if tables is None else tables)
 
     def note_tables(self, version: str, tables: Mapping[str, int]) -> None:
-        """Notes the versions of tables that the champion `version` has just written."""
+        """Records the versions of tables that the champion `version` has written."""
         row = newest(self.changes(), version)
         if row is not None:
             self._update(row, {"tables": _map_sql({**row.tables, **tables})})
 
     def recording(self, action: Action) -> Recorder:
-        """A context for one change of an alias: `started` before it, `done` or `failed` after."""
+        """Returns a context for a change: writes `started` before, `done` or `failed` after."""
 
         @contextmanager
         def record(change: AliasChange) -> Iterator[None]:
@@ -182,7 +183,7 @@ class ModelHistory:
         return record
 
     def _insert(self, row: Change) -> bool:
-        """Appends the row; false if another change has taken its number."""
+        """Appends the row. Returns false if another change has the same number."""
         values = tuple(getattr(row, name) for name in MODEL_HISTORY.column_names)
         frame = self.lake.frame([values], MODEL_HISTORY)
         append_numbered(
@@ -200,26 +201,26 @@ class ModelHistory:
 
 
 def done(changes: Sequence[Change], alias: str = CHAMPION) -> list[Change]:
-    """The completed changes of an alias, oldest first."""
+    """Returns the completed changes of an alias, oldest first."""
     return [each for each in changes if each.alias == alias and each.state == "done"]
 
 
 def newest(changes: Sequence[Change], version: str) -> Change | None:
-    """The last change that made `version` champion; None without one."""
+    """Returns the last change that made `version` champion, or None."""
     found = [each for each in done(changes) if each.version == version]
     return found[-1] if found else None
 
 
 def serving_at(changes: Sequence[Change], time: datetime) -> Change | None:
-    """The change that made the champion of that time; None if there was no champion."""
+    """Returns the change that made the champion of that time; None without a champion."""
     found = [each for each in done(changes) if each.started_at <= time]
     return found[-1] if found and found[-1].version is not None else None
 
 
 def version_to_return_to(changes: Sequence[Change]) -> str | None:
-    """The champion before the current one, without those from which someone went back.
+    """Returns the champion before the current one, without versions that were rolled back.
 
-    After a rollback from 3 to 2 it is the champion before 2, and not 3.
+    For example, after a rollback from 3 to 2 it returns the champion before 2, and not 3.
     """
     served: list[str] = []
     for each in done(changes):
@@ -233,9 +234,9 @@ def version_to_return_to(changes: Sequence[Change]) -> str | None:
 
 
 def tables_of(changes: Sequence[Change], version: str) -> dict[str, int]:
-    """The Delta version of each table as it was while `version` was last champion.
+    """Returns the Delta version of each table while `version` was last champion.
 
-    A table that this champion did not write is as the champion before it left it.
+    A table that this champion did not write has the version of the champion before.
     """
     tables: dict[str, int] = {}
     served = done(changes)
@@ -257,6 +258,6 @@ def _change(row: Mapping[str, object]) -> Change:
 
 
 def _map_sql(tables: Mapping[str, int]) -> str:
-    """A map of names to numbers as SQL."""
+    """Returns a map of names to numbers as SQL."""
     pairs = ", ".join(f"{quote_text(name)}, {int(number)}" for name, number in tables.items())
     return f"CAST(map({pairs}) AS MAP<STRING,BIGINT>)"

@@ -1,7 +1,7 @@
 """Permutation importance: how much worse a metric becomes if the values of a column are shuffled.
 
 The rows are read and encoded once for all columns and repeats. Every feature reads one column of
-the table, so a shuffle of that column is a shuffle of its feature columns (Breiman 2001).
+the table, so shuffling that column means shuffling its feature columns (Breiman 2001).
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,17 @@ Places = npt.NDArray[np.int64]
 
 _ALL_ROWS = ImportanceParams(rows=None)
 _CHUNK = 16_384
-"""Rows that are scored at a time, so that a shuffle copies few of them."""
+"""The number of rows scored at a time, to limit the memory of shuffled copies."""
 _BY_CODE = frozenset(("accuracy", "log_loss", "brier", "roc_auc", "pr_auc"))
-"""Metrics that need no names of the classes."""
+"""Metrics that do not need the names of the classes."""
 
 
 @dataclass(frozen=True)
 class Importance:
-    """What shuffles of one or more columns cost, in units of the metric; below 0: less than 0."""
+    """The permutation importance of one or more columns: the loss that shuffles add."""
 
     values: tuple[float, ...]
-    """One per repeat."""
+    """One value per repeat, in units of the metric."""
 
     @property
     def mean(self) -> float:
@@ -64,14 +64,14 @@ def permutation_importance(
     by: By = "columns",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """The permutation importance of a model's columns or features on rows with a label.
+    """Computes the permutation importance of a model's columns or features on labelled rows.
 
     Args:
         model: Any scoring model; trees run as compiled code, networks by onnxruntime.
         rows: A Spark frame, which is collected once, or any table in memory.
         label: The column with the truth; None for clusters.
-        params: The metric, repeats, groups of columns, and how many rows are drawn; by default
-            all rows. All columns share the same shuffles.
+        params: The metric, repeats, groups of columns, and the number of sampled rows; default: all
+            rows. All columns share the same shuffles.
         by: `columns` shuffles columns of the table, with all features that read them. `features`
             shuffles each feature column alone.
         seed: The same seed gives the same shuffles.
@@ -83,12 +83,12 @@ def permutation_importance(
 
     Raises:
         SchemaError: A column is missing.
-        ParameterError: The metric is none of the model's task.
+        ParameterError: The metric is not one of the model's task.
         InputError: A value is refused by a feature, or no row has a prediction.
     """
     name = params.metric or DEFAULT_METRIC[model.task]
     if name not in METRICS[model.task]:
-        reason = f"metric {name!r} is none of {model.task}."
+        reason = f"metric {name!r} is not a metric of {model.task}."
         raise ParameterError.unknown(reason, name, "Metrics", METRICS[model.task])
     blocks = column_blocks(model.features, params.groups, by)
     frame = _frame(rows, list(dict.fromkeys([*_sources(model.features), *filter(None, [label])])))
@@ -115,7 +115,7 @@ def shuffled(
     params: ImportanceParams,
     seed: int,
 ) -> dict[str, Importance]:
-    """The importance by name, the largest first; `chosen` has the metric and the blocks."""
+    """Returns the importance by name, the largest first; `chosen` has the metric and the blocks."""
     random = np.random.default_rng(seed)
     if params.rows is not None and len(frame) > params.rows:
         frame = frame.iloc[np.sort(random.choice(len(frame), params.rows, replace=False))]
@@ -131,7 +131,7 @@ def importances(
     truth: Array | None,
     chosen: tuple[str, Mapping[str, Sequence[int]], Sequence[Places]],
 ) -> dict[str, Importance]:
-    """The importance by name, for a metric, the feature columns by name, and the shuffles."""
+    """Returns the importance by name; `chosen` has the metric, columns and shuffles."""
     name, blocks, shuffles = chosen
     columns = {each.column: frame[each.column] for each in model.features.features}
     matrix = np.ascontiguousarray(np.atleast_2d(model.features.transform_numpy(columns)))
@@ -139,8 +139,8 @@ def importances(
     before = scorer.loss(None, ())
     if np.isnan(before):
         raise InputError(
-            f"The metric {name} has no value on these rows: a row has no prediction, or they have "
-            "one class only. Remove such rows, or choose another metric."
+            f"The metric {name} has no value on these rows: a row has no prediction, or all rows "
+            "have the same class. Remove such rows, or choose another metric."
         )
     work = [(block, shuffle) for block in blocks.values() for shuffle in shuffles]
     threads = min(numba.get_num_threads(), len(work)) or 1
@@ -156,15 +156,15 @@ def importances(
 def column_blocks(
     features: FeatureModel, groups: Mapping[str, Sequence[str]], by: By = "columns"
 ) -> dict[str, list[int]]:
-    """The places of the feature columns that are shuffled together, by name.
+    """Returns the positions of the feature columns that are shuffled together, by name.
 
-    A column is named by its features. Raises SchemaError for a group with an unknown column, and
-    ParameterError for a column in two groups, or for groups of features.
+    A column gets the names of its features. Raises SchemaError for a group with an unknown column,
+    and ParameterError for a column in two groups, or for groups of features.
     """
     outputs = features.outputs()
     if by == "features":
         if groups:
-            raise ParameterError("groups are of columns: choose by='columns'.")
+            raise ParameterError("groups are possible only with by='columns'.")
         return {output.name: [place] for place, output in enumerate(outputs)}
     places: dict[str, list[int]] = {}
     for place, output in enumerate(outputs):
@@ -177,7 +177,7 @@ def grouped_blocks(
     names: Mapping[str, str],
     groups: Mapping[str, Sequence[str]],
 ) -> dict[str, list[int]]:
-    """The places of each column by its name, and of each group; raises as `column_blocks` does."""
+    """Returns the positions of each column and of each group; raises as `column_blocks` does."""
     grouped = [column for columns in groups.values() for column in columns]
     unknown = [column for column in grouped if column not in places]
     if unknown:
@@ -193,7 +193,7 @@ def grouped_blocks(
 
 
 def _sources(features: FeatureModel) -> dict[str, str]:
-    """The names of the features that read each column."""
+    """Returns the names of the features that read each column."""
     columns: dict[str, list[str]] = {}
     for fitted in features.features:
         columns.setdefault(fitted.column, []).append(fitted.name)
@@ -211,12 +211,12 @@ def _frame(rows: Any, needed: Sequence[str]) -> pd.DataFrame:
         rows = rows.select(*map(quote_identifier, needed)).toArrow()
     frame: pd.DataFrame = rows.select(list(needed)).to_pandas()
     if frame.empty:
-        raise InputError("There are no rows to measure the importance on.")
+        raise InputError("There are no rows on which the importance can be measured.")
     return frame
 
 
 class _Scorer:
-    """A metric as a loss of the model, on encoded rows with some columns shuffled."""
+    """Computes a metric as a loss, on encoded rows with some columns shuffled."""
 
     def __init__(
         self, model: ScoringModel, matrix: Doubles, truth: Array | None, name: str
@@ -237,7 +237,7 @@ class _Scorer:
             self._made = Scored(np.empty(0), np.asarray(truth).astype(np.float64))
 
     def loss(self, shuffle: Places | None, block: Sequence[int]) -> float:
-        """The loss if the columns `block` of each row are those of another row."""
+        """Returns the loss if the columns `block` of each row are taken from another row."""
         parts = []
         for start in range(0, len(self._matrix), _CHUNK):
             rows = self._matrix[start : start + _CHUNK]

@@ -1,4 +1,4 @@
-"""The model card of a run: what was fitted on what, how good it is, and why it has its alias."""
+"""The model card of a run: trainer, data, metrics, and the reason for its alias."""
 
 from matchlake.io.model_versions import Decision
 from matchlake.training.forecasting import Backtest
@@ -15,7 +15,7 @@ def model_card(
     figures: FiguresByModel,
     decision: Decision,
 ) -> str:
-    """The card as Markdown."""
+    """Returns the card as Markdown."""
     model = trained.model
     split = params.split
     by = f" by {split.column}" if split.column else ""
@@ -49,12 +49,15 @@ def model_card(
         lines.append(f"| {names} | {fitted.feature.kind} | {count} |")
     if trained.leaks:
         listed = ", ".join(trained.leaks)
-        lines += ["", f"**Possible leak**: each of these decides the label alone: {_cell(listed)}."]
+        lines += [
+            "",
+            f"**Possible leak**: each of these alone determines the label: {_cell(listed)}.",
+        ]
     return "\n".join([*lines, ""])
 
 
 def forecast_card(params: ModelParams, made: Backtest) -> str:
-    """The card of a forecast as Markdown."""
+    """Returns the card of a forecast as Markdown."""
     model = made.model
     lines = [
         f"# {model.name}",
@@ -86,5 +89,5 @@ def _metrics(figures: FiguresByModel) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    """Text that cannot end the cell of a table."""
+    """Escapes text for a cell of a table."""
     return " ".join(text.replace("|", "\\|").split())

@@ -1,4 +1,4 @@
-"""Rows for a model of conf: read at one version, split, and as arrays of the driver."""
+"""The rows of a model of conf: reads them at one version, splits them, and makes arrays."""
 
 import logging
 from collections.abc import Sequence
@@ -23,11 +23,11 @@ from matchlake.training.model_params import ModelParams, ModelSplitParams
 _log = logging.getLogger(__name__)
 
 LABEL = "matchlake label"
-"""The label beside the columns of a frame: a name that no column of conf has."""
+"""The name of the label's column; conf does not allow this name."""
 _BUCKETS = 1 << 32
 _DOUBLE = 8
 _COPIES = 4
-"""Copies of the features in memory: as Arrow, as a matrix, and in the estimator."""
+"""The number of copies of the features in memory: as Arrow, as a matrix, and in the estimator."""
 _MEBIBYTE = 1 << 20
 
 
@@ -39,9 +39,9 @@ class ModelRows:
     train: DataFrame
     test: DataFrame
     count: int
-    """Rows of both parts."""
+    """The number of rows of both parts."""
     left_out: int
-    """Rows without a label, or without a value in the column of the split."""
+    """The number of rows without a label, or without a value in the column of the split."""
 
 
 def read_rows(
@@ -51,11 +51,10 @@ def read_rows(
     features: FeatureSet,
     version: int | None = None,
 ) -> ModelRows:
-    """Reads and splits the rows; lazy but for one job that counts them, and one for times.
+    """Reads and splits the rows; lazy, except for a job that counts them, and a job for times.
 
-    They are those of a `version` of the table, or of its newest one.
-    Raises SchemaError for missing columns, and InputError for more rows than may be fitted, or for
-    none.
+    It reads `version` of the table, or its newest version. Raises SchemaError for missing columns,
+    and InputError for too many rows, or for no rows.
     """
     version = lake.version(params.rows) if version is None else version
     frame = lake.read(params.rows, version)
@@ -74,7 +73,7 @@ def read_rows(
     rows = frame.where(usable).withColumn(LABEL, _label(frame, name, params))
     if count < total:
         _log.warning(
-            "models.%s: %d of %d rows are left out: they have no value of %s",
+            "models.%s: %d of %d rows are left out because they have no value of %s",
             *(name, total - count, total, " or ".join(required)),
         )
     is_test = _test_condition(rows, params.split, params.keys)
@@ -85,8 +84,8 @@ def read_rows(
 def _at_most(
     rows: DataFrame, expected: float, name: str, params: ModelParams, part: str
 ) -> DataFrame:
-    """About `max_rows` of the rows that the driver measures, where more of them are expected."""
-    if expected <= params.max_rows:  # always, unless the training part stays in Spark
+    """Samples about `max_rows` rows for the driver, if more rows are expected."""
+    if expected <= params.max_rows:  # this is always true unless the training part stays in Spark
         return rows
     _log.info("models.%s: about %d of %d %s rows are used", name, params.max_rows, expected, part)
     drawn = _bucket(params.split.seed, params.keys, part)
@@ -94,7 +93,7 @@ def _at_most(
 
 
 def with_label(frame: DataFrame, name: str, params: ModelParams) -> DataFrame:
-    """The frame with the label as `LABEL`; null where the column is missing, or has no value."""
+    """Adds the label as `LABEL`; null if the column is missing or has no value."""
     known = params.label is not None and params.label in frame.columns
     label = _label(frame, name, params) if known else F.lit(None).cast("double")
     return frame.withColumn(LABEL, label)
@@ -107,7 +106,7 @@ def _is_present(frame: DataFrame, column: str) -> Column:
 
 
 def _label(frame: DataFrame, name: str, params: ModelParams) -> Column:
-    """The label: a class as text, a number as double, or null for a clustering."""
+    """Returns the label: a class as a string, a number as a double, or null for a clustering."""
     if params.label is None:
         return F.lit(None).cast("double")
     column, kind = F.col(quote_identifier(params.label)), dict(frame.dtypes)[params.label]
@@ -115,41 +114,41 @@ def _label(frame: DataFrame, name: str, params: ModelParams) -> Column:
     if params.task == "classification" and is_fractional:
         raise InputError(
             f"models.{name}: the label {params.label} is {kind}, which is not a class. Choose the "
-            "task regression, or convert the label to whole numbers or text in a view."
+            "task regression, or convert the label to integers or strings in a view."
         )
     is_number = is_fractional or kind in ("tinyint", "smallint", "int", "bigint", "boolean")
     if params.task == "regression" and not is_number:
         raise InputError(
-            f"models.{name}: the label {params.label} is {kind}, and a regression needs a number. "
+            f"models.{name}: the label {params.label} is {kind}, but a regression needs a number. "
             "Choose the task classification, or another label."
         )
     return column.cast("string" if params.task == "classification" else "double")
 
 
 def _require_size(name: str, params: ModelParams, count: int, total: int) -> None:
-    """Raises InputError for no rows, and for more than may be fitted."""
+    """Raises InputError for no rows, and for more than `max_rows` rows."""
     if not count:
         column = params.label or params.split.column or "rows"
         raise InputError(
-            f"models.{name}: {params.rows} has {total} rows, and none of them has a value of "
+            f"models.{name}: {params.rows} has {total} rows, but none of them has a value of "
             f"{column}. Check this column, and the job that writes the table."
         )
     if count > params.max_rows and not learner_of(params.trainer.kind).on_cluster:
         raise InputError(
-            f"models.{name}: {params.rows} has {count:,} rows, and models.{name}.max_rows allows "
+            f"models.{name}: {params.rows} has {count:,} rows, but models.{name}.max_rows allows "
             f"{params.max_rows:,}. Use a view with fewer rows, raise max_rows if the driver has "
             "the memory, or fit on the cluster: trainer.kind spark."
         )
 
 
 def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: int) -> None:
-    """Raises InputError if the features of so many rows do not fit into `memory_mb`."""
+    """Raises InputError if the features of `rows` rows do not fit into `memory_mb`."""
     columns = len(model.outputs())
     need = -(-rows * columns * _DOUBLE * _COPIES // _MEBIBYTE)
     if need > params.memory_mb:
         raise InputError(
             f"models.{name}: {rows:,} rows with {columns} feature columns need about {need:,} MB, "
-            f"and models.{name}.memory_mb allows {params.memory_mb:,}. Use fewer rows or columns "
+            f"but models.{name}.memory_mb allows {params.memory_mb:,}. Use fewer rows or columns "
             "(max_categories of a feature), or raise memory_mb if the driver has the memory."
         )
 
@@ -157,9 +156,10 @@ def require_memory(name: str, params: ModelParams, model: FeatureModel, rows: in
 def validation_rows(
     rows: ModelRows, name: str, params: ModelParams, fraction: float
 ) -> tuple[DataFrame, DataFrame]:
-    """The training part without, and with only, its validation part; one job for a split by time.
+    """Splits a validation part off the training part; one job for a split by time.
 
-    The part is split off as the test part is, but drawn with another seed.
+    Returns the smaller training part and the validation part. The split is like that of the test
+    part, with another seed.
     """
     again = {"test_fraction": fraction, "seed": params.split.seed + 1}
     split = params.split.model_copy(update=again)
@@ -170,7 +170,7 @@ def validation_rows(
 
 
 def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str]) -> Column:
-    """Whether a row belongs to the test part. Only with `time` it depends on the other rows."""
+    """Returns whether a row is in the test part. Only for `time` this depends on other rows."""
     if split.kind == "time":
         return F.col(quote_identifier(split.column or "")) > F.lit(cutoff(rows, split))
     names = [split.column or ""] if split.kind == "group" else keys
@@ -178,14 +178,14 @@ def _test_condition(rows: DataFrame, split: ModelSplitParams, keys: Sequence[str
 
 
 def _bucket(seed: int, names: Sequence[str], *more: str) -> Column:
-    """A number below _BUCKETS by a hash of the columns `names`."""
+    """Returns a hash of the columns `names`, below _BUCKETS."""
     texts = [F.col(quote_identifier(each)).cast("string") for each in names]
     extra = [F.lit(each) for each in more]
     return F.pmod(F.xxhash64(F.lit(seed), *texts, *extra), F.lit(_BUCKETS))
 
 
 def cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
-    """The last time of the training part; one Spark job."""
+    """Returns the last time of the training part; one Spark job."""
     time = F.col(quote_identifier(split.column or ""))
     accuracy = 1_000_000
     return rows.agg(F.percentile_approx(time, 1 - split.test_fraction, accuracy)).collect()[0][0]
@@ -194,7 +194,7 @@ def cutoff(rows: DataFrame, split: ModelSplitParams) -> Any:
 def training_arrays(
     model: FeatureModel, train: DataFrame, keys: Sequence[str]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[Any] | None]:
-    """The features of a training part as a matrix, NaN for null, and the labels.
+    """Returns the features of a training part as a matrix, NaN for null, and the labels.
 
     Rows are in the order of their keys, so that a fit does not depend on partitions. One Spark job.
     """
@@ -210,7 +210,10 @@ def training_arrays(
 
 
 def test_rows(test: DataFrame, keys: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
-    """The keys, labels and columns of the test part, in the order of the keys. One Spark job."""
+    """Reads the keys, labels and columns of the test part, in the order of the keys.
+
+    One Spark job.
+    """
     names = list(dict.fromkeys([*keys, *columns, LABEL]))
     table = test.select(*map(quote_identifier, names)).toArrow()
     rows: pd.DataFrame = table.sort_by([(key, "ascending") for key in keys]).to_pandas()

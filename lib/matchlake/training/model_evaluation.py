@@ -1,4 +1,4 @@
-"""Measures a new model of conf on its test part, beside the champion and a constant prediction."""
+"""Compares a new model of conf with the champion and a constant prediction, on the test part."""
 
 import logging
 from collections.abc import Mapping
@@ -37,7 +37,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A new model on its test part."""
+    """The evaluation of a new model on its test part."""
 
     figures: FiguresByModel
     decision: Decision
@@ -46,11 +46,11 @@ class Evaluation:
     scored: Scored
     """The predictions of the model for them."""
     importances: Mapping[str, Importance]
-    """What shuffles of a feature cost, the most important first."""
+    """The permutation importance of the features, the most important first."""
 
     @property
     def counts(self) -> dict[str, float]:
-        """`test_rows`: the rows of the test part that have a prediction."""
+        """Returns `test_rows`: the number of test rows with a prediction."""
         return {"test_rows": float(len(self.test))}
 
 
@@ -59,7 +59,7 @@ def evaluate_model(
 ) -> Evaluation:
     """Scores the test part with the new model and the champion, and decides on the alias.
 
-    Rows that one of them refuses or cannot score do not count. One Spark job reads the rows.
+    Rows that either model refuses or cannot score are ignored. One Spark job reads the rows.
     """
     other, without = _champion(tracker, params, test)
     models = {"model": trained.model} | ({} if other is None else {"champion": other})
@@ -82,7 +82,7 @@ def evaluate_model(
 def _importances(
     model: ScoringModel, rows: pd.DataFrame, params: ModelParams
 ) -> dict[str, Importance]:
-    """The importance of the features on test rows that have a prediction."""
+    """Returns the importance of the features on test rows that have a prediction."""
     chosen = params.importance
     blocks = column_blocks(model.features, chosen.groups)
     name = chosen.metric or params.deciding_metric
@@ -90,12 +90,12 @@ def _importances(
     try:
         return shuffled(model, rows, label, (name, blocks), chosen, params.seed)
     except InputError as error:
-        _log.warning("the importance of the features is not measured: %s", error)
+        _log.warning("the importance of the features was not computed: %s", error)
         return {}
 
 
 def flat(figures: FiguresByModel) -> dict[str, float]:
-    """All metrics in one mapping: `metric` for the model, `model/metric` for the others."""
+    """Returns all metrics: `metric` for the model, `model/metric` for the others."""
     return {
         metric if name == "model" else f"{name}/{metric}": value
         for name, metrics in figures.items()
@@ -104,7 +104,7 @@ def flat(figures: FiguresByModel) -> dict[str, float]:
 
 
 def tables(trained: Trained, evaluation: Evaluation) -> dict[str, pd.DataFrame]:
-    """The tables of a run by file name: importance, and all clusterings of a sweep."""
+    """Returns the tables of a run by file name: importance, and all clusterings of a sweep."""
     found = {}
     if evaluation.importances:
         found["importance.json"] = importance_table(evaluation.importances)
@@ -114,7 +114,7 @@ def tables(trained: Trained, evaluation: Evaluation) -> dict[str, pd.DataFrame]:
 
 
 def plots(trained: Trained, evaluation: Evaluation) -> "dict[str, Figure]":
-    """The plots of a run by file name."""
+    """Returns the plots of a run by file name."""
     found = model_plots(trained.model.task, evaluation.scored, evaluation.importances)
     return found | ({} if trained.sweep is None else sweep_plots(trained.sweep))
 
@@ -122,7 +122,7 @@ def plots(trained: Trained, evaluation: Evaluation) -> "dict[str, Figure]":
 def _champion(
     tracker: Tracker, params: ModelParams, test: DataFrame
 ) -> tuple[ScoringModel | None, Decision]:
-    """The champion if it can score the test part; and the decision without a comparison."""
+    """Returns the champion, if it can score the test part, and the decision if it cannot."""
     model, without = comparable_champion(tracker, params, load_scoring_model)
     columns = [] if model is None else model.columns()
     missing = [each for each in columns if each not in test.columns]

@@ -1,8 +1,8 @@
-"""Whether a new version of a model of conf becomes champion.
+"""The promotion gate: decides whether a new version of a model of conf becomes champion.
 
-New version and champion score the same test rows. The rows are drawn again with replacement, many
-times. The new version becomes champion if it is better on the test part, and in a high enough share
-of the resamples. It must also be better than a constant prediction.
+The new version and the champion score the same test rows. The rows are resampled with replacement,
+many times. The new version becomes champion if it is better on the test part, and in a large enough
+share of the resamples. The new version must also be better than a constant prediction.
 """
 
 import json
@@ -22,7 +22,7 @@ from matchlake.training.task_metrics import Scored, measure, metric, metric_of_r
 
 Model = TypeVar("Model")
 FiguresByModel = Mapping[str, Mapping[str, float]]
-"""The metrics of `model`, and of `champion` and `constant`, if there are these."""
+"""The metrics of `model`, and of `champion` and `constant` if they exist."""
 
 TEST_PART = "test_part"
 """Tag of a version: the table, the label and the split of its test part, as JSON."""
@@ -30,35 +30,35 @@ _WITHOUT_RESAMPLES = GateParams(confidence=None)
 
 
 def test_part(params: ModelParams) -> str:
-    """What two versions need to have in common to be compared."""
+    """Returns the properties that two comparable versions must share, as JSON."""
     same = {"rows", "label", "task", "split", "keys"}
     return json.dumps(params.model_dump(mode="json", include=same), sort_keys=True)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two versions in one metric, on the same rows."""
+    """The comparison of two versions by one metric, on the same rows."""
 
     metric: str
     value: float
-    """Of the new version."""
+    """The metric of the new version."""
     other: float
-    """Of the champion."""
+    """The metric of the champion."""
     won: float
     """The share of resamples in which the new version is better."""
     low: float
-    """The difference, new minus champion: its quantile 0.05 over the resamples."""
+    """The difference, new minus champion: the quantile 0.05 over the resamples."""
     high: float
-    """Its quantile 0.95."""
+    """The quantile 0.95 of the difference."""
     resamples: int
 
     @property
     def is_better(self) -> bool:
-        """Whether the new version is strictly better on the rows themselves."""
+        """Returns whether the new version is strictly better on the rows themselves."""
         return is_better(self.metric, self.value, self.other)
 
     def __str__(self) -> str:
-        """The comparison in words."""
+        """Returns the comparison in words."""
         text = f"{self.metric} {self.value:.6f} against {self.other:.6f}"
         if not self.resamples:
             return text
@@ -69,7 +69,7 @@ class Comparison:
 
 
 def is_better(name: str, value: float, other: float) -> bool:
-    """Whether `value` is strictly better than `other`; a missing value is never better."""
+    """Returns whether `value` is strictly better than `other`; a missing value is never better."""
     if np.isnan(other):
         return not np.isnan(value)
     return value < other if name in LOWER_IS_BETTER else value > other
@@ -98,7 +98,7 @@ def compare(name: str, new: Scored, champion: Scored, gate: GateParams, seed: in
 def comparable_champion(
     tracker: Tracker, params: ModelParams, load: Callable[[Path], Model]
 ) -> tuple[Model | None, Decision]:
-    """The champion's model; and the decision without a comparison, if it cannot be compared."""
+    """Returns the champion's model, or None, and the decision if there is no comparison."""
     champion = tracker.champion()
     if champion is None:
         return None, Decision(CHAMPION, "the first model: there was no champion")
@@ -110,20 +110,20 @@ def comparable_champion(
         with tracker.files(champion, f"artifacts/{SCORING}") as folder:
             return load(folder), Decision(CHALLENGER, "", version)
     except ModelGoneError as error:
-        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        reason = f"champion {version} can no longer be compared, so it is replaced: {error}"
         return None, Decision(CHAMPION, reason, version)
     except ModelError as error:
-        reason = f"champion {version} cannot be compared with: {error}"
+        reason = f"champion {version} cannot be compared: {error}"
         return None, Decision(CHALLENGER, reason, version)
 
 
 def judge(
     scored: Mapping[str, Scored], params: ModelParams, without: Decision
 ) -> tuple[FiguresByModel, Decision]:
-    """The metrics, and the decision by the deciding one.
+    """Returns the metrics, and the decision by the deciding metric.
 
-    `scored` has `model`, and `champion` and `constant`, if there are these. `without` is the
-    decision without a champion.
+    `scored` has `model`, and `champion` and `constant` if they exist. `without` is the decision
+    without a champion.
     """
     name = params.deciding_metric
     found = {
@@ -138,16 +138,16 @@ def judge(
 def decide(
     comparison: Comparison | None, constant: Comparison | None, gate: GateParams, without: Decision
 ) -> Decision:
-    """Champion or challenger, with the reason.
+    """Decides on champion or challenger, with the reason.
 
-    `comparison` is with the champion, `constant` with a constant prediction; None: not compared.
-    `without` is the decision if there is no comparison with a champion; it names the champion.
+    `comparison` is with the champion, `constant` with a constant prediction. None means not
+    compared. `without` is the decision if there is no comparison with a champion.
     """
     version = without.champion
     if gate.require_better_than_constant and constant is not None and not constant.is_better:
         return Decision(
             CHALLENGER,
-            f"it is no better than a constant prediction: {constant.metric} {constant.value:.6f} "
+            f"it is not better than a constant prediction: {constant.metric} {constant.value:.6f} "
             f"against {constant.other:.6f}; allow it with gate.require_better_than_constant: false",
             version,
         )
@@ -157,5 +157,5 @@ def decide(
     if not comparison.is_better:
         return Decision(CHALLENGER, f"not better: {on}", version)
     if gate.confidence is not None and comparison.won < gate.confidence:
-        return Decision(CHALLENGER, f"not surely better: {on}", version)
+        return Decision(CHALLENGER, f"not significantly better: {on}", version)
     return Decision(CHAMPION, f"better: {on}", version)

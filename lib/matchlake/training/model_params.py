@@ -1,4 +1,4 @@
-"""Parameters of the models that `train_model` fits; reading them starts no Spark."""
+"""Parameters of the models that `train_model` fits; importing them does not start Spark."""
 
 from typing import Annotated, Literal, Self
 
@@ -25,16 +25,16 @@ METRICS = {
 LOWER_IS_BETTER = frozenset(
     ("log_loss", "brier", "mae", "rmse", "smape", "rae", "rse", "inertia", "davies_bouldin")
 )
-"""Metrics of which a smaller value is the better one."""
+"""Metrics for which smaller values are better."""
 RESERVED = (
     *("prediction", "probabilities", "distances", "low", "high", "refusal", "model_version"),
 )
-"""The columns of a table of predictions beside its keys."""
+"""The columns of a table of predictions besides its keys."""
 DEFAULT_METRIC = {
     "classification": "log_loss", "regression": "rmse", "clustering": "silhouette",
     "forecasting": "rmse",
 }  # fmt: skip
-"""The metric of each task if none is chosen."""
+"""The default metric of each task."""
 
 ModelName = Annotated[str, Field(pattern=PLAIN_NAME)]
 
@@ -48,7 +48,7 @@ class ModelSplitParams(Params):
     test_fraction: float = Field(0.2, gt=0, lt=1)
     """The fraction of rows, or of groups, in the test part."""
     seed: int = 0
-    """Another seed draws another test part; not for `time`."""
+    """The seed that draws the test part; not for `time`."""
     column: str | None = None
     """The column of the groups or of the times."""
 
@@ -61,7 +61,7 @@ class ModelSplitParams(Params):
 
 
 class GateParams(Params):
-    """What a new version needs to become champion."""
+    """The promotion gate: what a new version needs to become champion."""
 
     confidence: float | None = Field(0.95, gt=0.5, lt=1)
     """The share of resamples of the test part in which the new version must be better than the
@@ -69,27 +69,28 @@ class GateParams(Params):
     resamples: int = Field(500, ge=20, le=10_000)
     """Number of resamples of the test part."""
     sample_rows: int = Field(100_000, ge=100)
-    """Rows of the test part that are resampled; of a larger one, so many are drawn."""
+    """Maximum number of resampled rows of the test part; a larger test part is sampled."""
     require_better_than_constant: bool = True
     """A version becomes champion only if it is better in the metric than a constant prediction: the
     mean, or the frequency of each class. Not for clustering."""
 
 
 class ImportanceParams(Params):
-    """How the importance of the features is measured: what a shuffle of their values costs."""
+    """How the permutation importance of the features is computed."""
 
     repeats: int = Field(5, ge=1, le=1000)
-    """Shuffles of each feature."""
+    """Number of shuffles of each feature."""
     rows: int | None = Field(2_000, ge=10)
-    """Rows of the test part that are scored; of a larger one, so many are drawn; null: all."""
+    """Maximum number of scored rows of the test part; a larger test part is sampled; null: all
+    rows."""
     metric: str | None = None
-    """The metric that a shuffle makes worse; null: the metric of the model."""
+    """The metric of the importance; null: the metric of the model."""
     groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Columns of the table that are shuffled together, by a name for them."""
+    """Groups of columns that are shuffled together, by a name of the group."""
 
 
 class ModelParams(Params):
-    """A model of tables: its rows, its features, its trainer, and the table of its predictions."""
+    """A model of conf: its rows, its features, its trainer, and the table of its predictions."""
 
     rows: TableName
     """The table or view to learn from."""
@@ -97,7 +98,8 @@ class ModelParams(Params):
     """The column to predict; null only for clustering. Rows without a label are left out."""
     task: Literal["classification", "regression", "clustering", "forecasting"]
     """What is predicted: a class, a number, the number of a cluster, or the next values of series.
-    Series need the trainer sarimax: the last key is the time, and the others name the series."""
+    Forecasting needs the trainer sarimax: the last key is the time, and the other keys identify the
+    series."""
     split: ModelSplitParams = ModelSplitParams()
     """How the test part is chosen."""
     features: str | dict[FeatureName, Feature] = Field(default_factory=dict)
@@ -109,18 +111,17 @@ class ModelParams(Params):
     """The estimator and its parameters."""
     search: SearchParams | None = None
     """Search the parameters of the trainer on a validation part, split off the training part. The
-    best ones are fitted as if conf had them. Null: no search."""
+    final fit uses the best parameters. Null: no search."""
     balance: BalanceParams | None = None
-    """What is done about rare classes in the training part; null: nothing."""
+    """How rare classes in the training part are balanced; null: not at all."""
     threshold: ThresholdParams | None = None
-    """How the probability is chosen above which the second of two classes is predicted; null: one
-    half."""
+    """How the decision threshold of two classes is chosen; null: 0.5."""
     importance: ImportanceParams = ImportanceParams()
     """How the importance of the features is measured."""
     metric: str | None = None
     """The metric that decides on the champion; null: log_loss, rmse or silhouette."""
     gate: GateParams = GateParams()
-    """What makes a champion."""
+    """The promotion gate of a new version."""
     keys: tuple[str, ...] = Field(min_length=1)
     """The columns that identify a row; the table of predictions has them."""
     score_rows: TableName | None = None
@@ -130,12 +131,12 @@ class ModelParams(Params):
     comment: str
     """The comment of this table in the catalog."""
     user_columns: tuple[str, ...] | None = None
-    """The keys that hold the id of a person; `[]`: none; null: `user_id`, if it is a key."""
+    """The keys that are ids of persons; `[]`: none; null: `user_id`, if it is a key."""
     max_rows: int = Field(5_000_000, ge=1)
-    """More rows than this are refused: the fit is in the memory of one process."""
+    """Maximum number of rows; more are refused, because the fit is in the memory of one process."""
     memory_mb: int = Field(4096, ge=64)
-    """A fit that needs more memory than this is refused. It takes about four copies of the
-    features in doubles."""
+    """Maximum memory; a fit that needs more is refused. A fit needs about four copies of the
+    features as doubles."""
     seed: int = 0
     """The seed of the trainer and of the resamples."""
 
@@ -150,7 +151,7 @@ class ModelParams(Params):
             raise ValueError(f"features.{leaks[0]} reads {self.label}, which is the label")
         taken = [key for key in self.keys if key in RESERVED]
         if taken:
-            raise ValueError(f"keys: {taken[0]} is a column that score_model adds: rename the key")
+            raise ValueError(f"keys: {taken[0]} is a column that score_model adds. Rename the key")
         user_columns_of(self.user_columns, self.keys)
         return self
 
@@ -163,7 +164,9 @@ class ModelParams(Params):
                 raise ValueError(f"features: {self.task} needs at least one")
             return self
         if self.features:
-            raise ValueError("features: forecasting takes none; name columns in trainer.exogenous")
+            raise ValueError(
+                "features: forecasting cannot have features; name columns in trainer.exogenous"
+            )
         if self.split.kind != "time" or self.split.column != self.keys[-1]:
             raise ValueError(
                 f"split: forecasting needs kind time with the last key: column: {self.keys[-1]}"
@@ -176,7 +179,8 @@ class ModelParams(Params):
         for key, value in (("", self.metric), ("importance.", self.importance.metric)):
             if value is not None and value not in known:
                 raise ValueError(
-                    f"{key}metric {value} is none of {self.task}: choose one of {', '.join(known)}"
+                    f"{key}metric {value} is not a metric of {self.task}: choose one of "
+                    f"{', '.join(known)}"
                 )
         return self
 
@@ -186,7 +190,7 @@ class ModelParams(Params):
             if getattr(self, key) is None:
                 continue
             if self.task != "classification":
-                raise ValueError(f"{key} is for classification, and the task is {self.task}")
+                raise ValueError(f"{key} is for classification, but the task is {self.task}")
             if self.trainer.kind == "spark":
                 raise ValueError(f"{key}: the rows of trainer spark stay on the cluster")
         return self
@@ -199,39 +203,42 @@ class ModelParams(Params):
             if self.task == "forecasting" and getattr(self, name) is not None:
                 raise ValueError(f"{name}: not for forecasting")
         if self.search is not None and self.search.prune:
-            raise ValueError("search.prune: no trainer of a model reports a metric while it fits")
+            raise ValueError("search.prune: trainers of models report no metric during a fit")
         return self
 
     @property
     def score_task(self) -> Literal["classification", "regression"]:
-        """The task for which features are scored."""
+        """Returns the task for which features are scored."""
         return "regression" if self.task == "regression" else "classification"
 
     @property
     def head_task(self) -> Task:
-        """The task of a model with a head; not for forecasting."""
+        """Returns the task of a model with a head; not for forecasting."""
         if self.task == "forecasting":
             raise TypeError("a forecast has no head")
         return self.task
 
     @property
     def deciding_metric(self) -> str:
-        """The metric that decides on the champion."""
+        """Returns the metric that decides on the champion."""
         return self.metric or DEFAULT_METRIC[self.task]
 
     @property
     def persons(self) -> tuple[str, ...]:
-        """The keys that hold the id of a person."""
+        """Returns the keys that are ids of persons."""
         return user_columns_of(self.user_columns, self.keys)
 
     def feature_set(self, name: str, declared: FeatureSet | None = None) -> FeatureSet:
-        """The features as a set with the keys; `declared` is the set that `features` names."""
+        """Returns the features as a set with the keys.
+
+        `declared` is the set that `features` names.
+        """
         features = declared.features if declared is not None else self.features
         return FeatureSet.model_validate({"name": name, "keys": self.keys, "features": features})
 
 
 class ModelJobsParams(Params):
-    """The models that the jobs train_model and score_model work on."""
+    """The models of the jobs train_model and score_model."""
 
     names: Settable[tuple[str, ...] | None] = None
     """Names below `models`; null: all."""
@@ -241,7 +248,7 @@ class ModelJobsParams(Params):
 
 
 def registered_name(recommender: str, name: str) -> str:
-    """The registered name of the model `name`, beside that of the recommender.
+    """Returns the registered name of the model `name`, in the schema of the recommender.
 
     `catalog.gold.recommender` gives `catalog.gold.NAME`, and `alice_recommender` gives
     `alice_NAME`.
@@ -252,7 +259,7 @@ def registered_name(recommender: str, name: str) -> str:
 
 
 def predictions_spec(params: ModelParams) -> TableSpec:
-    """The table of predictions, without columns: these follow from the model and its keys."""
+    """Returns the table of predictions, without columns, which depend on the model and its keys."""
     return TableSpec(
         params.table,
         params.comment,

@@ -1,4 +1,4 @@
-"""Plots of a model of conf on its test part, as Matplotlib figures without a window."""
+"""Plots of a model of conf on its test part, as Matplotlib figures."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _CURVES = 5
-"""Classes with a curve of their own; of more classes the first ones."""
+"""Maximum number of classes with a curve."""
 _BINS = 10
 _FEATURES = 20
 _NAMED = 12
@@ -22,7 +22,7 @@ _NAMED = 12
 def model_plots(
     task: str, scored: Scored, importances: Mapping[str, Importance]
 ) -> "dict[str, Figure]":
-    """The plots of a run by file name; importance only if some feature has any."""
+    """Returns the plots of a run by file name; importance only if a feature has some."""
     plots = {}
     if task == "classification":
         plots = {"roc.png": _roc(scored), "precision_recall.png": _precision_recall(scored)}
@@ -35,7 +35,7 @@ def model_plots(
 
 
 def importance_plots(importances: Mapping[str, Importance]) -> "dict[str, Figure]":
-    """The plot of the importance by file name; none if no feature has any."""
+    """Returns the plot of the importance by file name; none if no feature has importance."""
     if not any(each.mean for each in importances.values()):
         return {}
     return {"importance.png": plot_importance(importances)}
@@ -65,7 +65,7 @@ def _precision_recall(scored: Scored) -> "Figure":
 
 
 def _calibration(scored: Scored) -> "Figure":
-    """The share of rows with a class, by the predicted probability in ten bins."""
+    """Plots the share of rows with a class, by the predicted probability in ten bins."""
     figure, (panel,) = make_panels(1)
     for color, i in zip(COLORS, measured_classes(scored)[:_CURVES], strict=False):
         chance, held = scored.scores[:, i], is_class(scored, i)
@@ -119,7 +119,7 @@ def _clusters(scored: Scored) -> "Figure":
 
 
 def plot_importance(importances: Mapping[str, Importance]) -> "Figure":
-    """The mean importance of the first 20 features, with the spread over the repeats."""
+    """Plots the mean importance of the first 20 features, with the spread over the repeats."""
     figure, (panel,) = make_panels(1)
     shown = dict(list(importances.items())[:_FEATURES][::-1])
     values = shown.values()

@@ -17,10 +17,10 @@ _MISSING = "a feature that the model needs is missing"
 
 
 def predictions(model: ScoringModel, frame: DataFrame, source: str, version: str) -> DataFrame:
-    """The keys, the outputs of the model, `refusal` and `model_version` of each row. Lazy.
+    """Returns keys, outputs of the model, `refusal` and `model_version` of each row. Lazy.
 
-    A row that an option of a feature refuses has no prediction, but the reason in `refusal`. Raises
-    SchemaError if `frame`, the table `source`, lacks a column.
+    If an option of a feature refuses a row, it has no prediction, and `refusal` has the reason.
+    Raises SchemaError if `frame`, the table `source`, lacks a column.
     """
     missing = [name for name in model.columns() if name not in frame.columns]
     if missing:
@@ -36,7 +36,7 @@ def predictions(model: ScoringModel, frame: DataFrame, source: str, version: str
 
 
 def predictions_table(params: ModelParams, rows: DataFrame) -> TableSpec:
-    """The table for the rows of `predictions`."""
+    """Returns the table for the rows of `predictions`."""
     comments = {
         "prediction": "The predicted class, number or number of the cluster",
         "probabilities": "Probability of each class, in the order of their names",
@@ -58,7 +58,7 @@ def predictions_table(params: ModelParams, rows: DataFrame) -> TableSpec:
 
 
 def count_refused(rows: DataFrame) -> tuple[int, int]:
-    """The number of rows, and of those without a prediction. One Spark job."""
+    """Returns the number of rows, and of rows without a prediction. One Spark job."""
     total, refused = rows.agg(F.count("*"), F.count_if(F.col(REFUSAL).isNotNull())).collect()[0]
     return int(total), int(refused)
 

@@ -46,7 +46,7 @@ from matchlake.training.trial_log import TrialLog
 
 @dataclass(frozen=True)
 class SearchPlace:
-    """Where a search keeps its trials."""
+    """The place where a search keeps its trials."""
 
     lake: Lakehouse
     run: Run
@@ -56,9 +56,9 @@ class SearchPlace:
 
 
 def model_search_of(params: ModelParams) -> Search | None:
-    """The search that a model declares, checked before anything is read; None without one.
+    """Returns the checked search of a model, or None. It reads no data.
 
-    Raises ParameterError for a space that its trainer cannot take.
+    Raises ParameterError for a space that the trainer does not support.
     """
     if params.search is None:
         return None
@@ -70,11 +70,12 @@ def model_search_of(params: ModelParams) -> Search | None:
 def search_model(
     place: SearchPlace, name: str, params: ModelParams, features: FeatureSet, rows: ModelRows
 ) -> ModelParams:
-    """The parameters with those of the best trial for the trainer; as they are without a search.
+    """Runs the search of a model. Returns the parameters with those of the best trial.
 
-    A validation part is split off the training part, so no trial sees a row of the test part. Rows
-    and features are read and fitted once for all trials, which fit in threads of this process, or
-    on the cluster. Raises FitError if all trials fail.
+    Without a search, the parameters stay as they are. A validation part is split off the training
+    part, so no trial sees a row of the test part. Rows are read, and features fitted, once for all
+    trials. Trials run in threads of this process, or on the cluster. Raises FitError if all trials
+    fail.
     """
     search = model_search_of(params)
     if search is None:
@@ -95,13 +96,13 @@ def search_model(
 
 @dataclass(frozen=True)
 class _ModelTrials:
-    """What all trials share: features of the smaller training part, and validation rows."""
+    """The shared data of all trials: features of the smaller training part, and validation rows."""
 
     name: str
     params: ModelParams
     features: FeatureModel
     fit: Callable[[ModelParams], Head]
-    """Fits to the smaller training part."""
+    """Fits a head to the smaller training part."""
     validation: pd.DataFrame
 
     @classmethod
@@ -113,11 +114,15 @@ class _ModelTrials:
         parts: tuple[DataFrame, DataFrame],
         checkpoints: FitCheckpoints,
     ) -> "_ModelTrials":
-        """Three Spark jobs, and those of `select`; for a trainer on the cluster, three more."""
+        """Reads the shared data.
+
+        Three Spark jobs and those of `select`; three more on the cluster.
+        """
         train, validation = parts
         features, _ = selected(train, params, features)
         fitted = fit_features(train, features)
-        if params.deciding_metric not in BY_PREDICTION:  # the others do not depend on a threshold
+        # other metrics do not depend on the threshold
+        if params.deciding_metric not in BY_PREDICTION:
             params = params.model_copy(update={"threshold": None})
         if learner_of(params.trainer.kind).on_cluster:
             fit = _cluster_fit(params, fitted, train, checkpoints)
@@ -127,7 +132,7 @@ class _ModelTrials:
         return cls(name, params, fitted, fit, measured)
 
     def objective(self, values: Mapping[str, Any], _report: Report) -> float:
-        """The deciding metric of a fit with these hyperparameters, on the validation part."""
+        """Fits with these hyperparameters; returns the deciding metric on the validation part."""
         task = self.params.head_task
         trainer = TrainerTarget(self.params.trainer, task).with_values(values)
         head = self.fit(self.params.model_copy(update={"trainer": trainer}))
@@ -140,7 +145,7 @@ class _ModelTrials:
 def _local_fit(
     name: str, params: ModelParams, fitted: FeatureModel, train: DataFrame
 ) -> Callable[[ModelParams], Head]:
-    """A fit in this process, to rows that are read and balanced once. One Spark job."""
+    """Returns a fit in this process, to rows that are read and balanced once. One Spark job."""
     require_memory(name, params, fitted, fitted.rows)
     matrix, label = training_arrays(fitted, train, params.keys)
     columns = tuple(output.name for output in fitted.outputs())
@@ -152,7 +157,7 @@ def _local_fit(
 def _cluster_fit(
     params: ModelParams, fitted: FeatureModel, train: DataFrame, checkpoints: FitCheckpoints
 ) -> Callable[[ModelParams], Head]:
-    """A fit on the cluster, to rows that are encoded, written and checked once."""
+    """Returns a fit on the cluster, to rows that are encoded, written and checked once."""
     rows = cluster_rows(fitted, train, str(checkpoints.folder))
     rows = replace(rows, frame=checkpoints.of("parts")(rows.frame))
     labels = checked_classes(rows, params.head_task)

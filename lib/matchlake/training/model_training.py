@@ -44,24 +44,24 @@ _log = logging.getLogger(__name__)
 _LEAK = 1 - 1e-9
 _FEW_CLASSES = 20
 _LEAK_ROWS = 100_000
-"""Rows that are searched for leaks where the others stay in Spark."""
+"""The number of rows searched for leaks if the training part stays in Spark."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A model as it was fitted to its training part."""
+    """A model fitted to its training part, with facts about the fit."""
 
     model: ScoringModel
     rows: int
-    """Rows of the training part."""
+    """The number of rows of the training part."""
     constant: Doubles
     """The mean label, or the frequency of each class; empty for a clustering."""
     leaks: tuple[str, ...]
-    """Feature columns that decide the label alone."""
+    """Feature columns that alone determine the label."""
     scores: FeatureScores | None = None
-    """The scores of the columns, if conf selects among them."""
+    """The scores of the columns, if conf selects features."""
     counts: Mapping[str, int] = field(default_factory=dict)
-    """Rows of the training part and synthetic rows by class, such as `synthetic_rows/yes`."""
+    """The number of rows and of synthetic rows by class, such as `synthetic_rows/yes`."""
     sweep: ClusterSweep | None = None
     """All clusterings of a k-means trainer."""
 
@@ -73,7 +73,7 @@ def train(
 
     The estimator runs in this process, after two Spark jobs and those of `select`. An estimator of
     pyspark.ml runs on the cluster, and writes its trees below `folder`. Raises InputError for rows
-    that cannot be learned from.
+    from which no model can be learned.
     """
     features, scores = selected(rows.train, params, features)
     fitted = fit_features(rows.train, features)
@@ -98,7 +98,7 @@ def train(
     found = () if label is None else leaks(matrix, names, label)
     for each in found:
         _log.warning(
-            "models.%s: feature %s decides the label %s alone: it may be a leak",
+            "models.%s: feature %s alone determines the label %s: it may be a leak",
             *(name, each, params.label),
         )
     model = ScoringModel(name=name, task=params.head_task, features=fitted, head=head)
@@ -106,7 +106,7 @@ def train(
 
 
 def cluster_rows(fitted: FeatureModel, train: DataFrame, folder: str) -> TrainingFrame:
-    """The label, and the features as doubles, of rows that stay in Spark. Lazy."""
+    """Returns the label, and the features as doubles, of rows that stay in Spark. Lazy."""
     frame = fitted.model_copy(update={"keys": (LABEL,)}).transform(train)
     names = tuple(output.name for output in fitted.outputs())
     doubles = {name: F.col(quote_identifier(name)).cast("double") for name in names}
@@ -117,7 +117,7 @@ def cluster_rows(fitted: FeatureModel, train: DataFrame, folder: str) -> Trainin
 
 
 def _cluster_constant(rows: TrainingFrame, labels: tuple[str, ...] | None) -> Doubles:
-    """The mean label, or the frequency of each class. One Spark job."""
+    """Returns the mean label, or the frequency of each class. One Spark job."""
     label = F.col(quote_identifier(rows.label))
     if labels is None:
         return np.array([float(rows.frame.agg(F.avg(label)).collect()[0][0])])
@@ -128,9 +128,10 @@ def _cluster_constant(rows: TrainingFrame, labels: tuple[str, ...] | None) -> Do
 def fit_here(
     data: TrainingData, more: TrainingData, params: ModelParams, fitted: FeatureModel
 ) -> tuple[Head, ClusterSweep | None]:
-    """The head with its threshold, fitted in this process; and the clusterings of a sweep.
+    """Fits in this process. Returns the head with its threshold, and the clusterings of a sweep.
 
-    `more` are the rows of `data` with what `balance` adds. A threshold is chosen on rows of `data`.
+    `more` has the rows of `data` and those that `balance` adds. A threshold is chosen on the rows
+    of `data`.
     """
     head, sweep = _fitted(more, params)
     if params.threshold is not None:
@@ -143,12 +144,12 @@ def fit_here(
 
 
 def balanced_rows(data: TrainingData, params: ModelParams, fitted: FeatureModel) -> TrainingData:
-    """Training rows with what `balance` adds to them."""
+    """Returns the training rows with the rows or weights that `balance` adds."""
     return balanced(data, params.balance, params.seed, category_columns(fitted))
 
 
 def _fitted(data: TrainingData, params: ModelParams) -> tuple[Head, ClusterSweep | None]:
-    """The head; and of a k-means trainer all clusterings, of which the head is the best."""
+    """Returns the head; for k-means also all clusterings, of which the head is the best."""
     if isinstance(params.trainer, KmeansParams):
         check_data(data, params.head_task)
         sweep = fit_clusters(data, params.trainer, params.seed)
@@ -157,7 +158,7 @@ def _fitted(data: TrainingData, params: ModelParams) -> tuple[Head, ClusterSweep
 
 
 def category_columns(model: FeatureModel) -> list[list[int]]:
-    """For each categorical feature the places of its columns, and for each indicator its place."""
+    """Returns the column positions of each categorical feature, and of each indicator."""
     groups: dict[tuple[str, str], list[int]] = {}
     for place, output in enumerate(model.outputs()):
         if output.role != "number":
@@ -168,7 +169,7 @@ def category_columns(model: FeatureModel) -> list[list[int]]:
 def read_test_rows(
     test: DataFrame, keys: Sequence[str], features: Sequence[FeatureModel]
 ) -> pd.DataFrame:
-    """The rows that none of the features refuses; raises InputError if there are none."""
+    """Reads the rows that no feature refuses; raises InputError if there are none."""
     for each in features:
         refused = refusal_sql(each)
         if refused is not None:
@@ -178,13 +179,13 @@ def read_test_rows(
     if rows.empty:
         raise InputError(
             "There are no rows on which the model can be measured: the test or the validation part "
-            "is empty, or the model takes none of its rows. Choose more rows, or another split."
+            "is empty, or the model refuses all its rows. Choose more rows, or another split."
         )
     return rows
 
 
 def score(model: ScoringModel, rows: pd.DataFrame) -> Scored:
-    """The predictions of a model for test rows; a row without a prediction keeps its place."""
+    """Returns the predictions for test rows, in the same order; NaN without a prediction."""
     columns = {fitted.column: rows[fitted.column] for fitted in model.features.features}
     made = model.score_numpy(columns)
     truth = rows[LABEL].to_numpy()
@@ -198,14 +199,17 @@ def score(model: ScoringModel, rows: pd.DataFrame) -> Scored:
 
 
 def has_prediction(scored: Scored) -> npt.NDArray[np.bool_]:
-    """Whether each row has a prediction: a feature may be missing."""
+    """Returns whether each row has a prediction; a row with a missing feature may have none."""
     values = scored.scores[:, 0] if scored.scores.size else scored.prediction
     present: npt.NDArray[np.bool_] = ~np.isnan(values.astype("float64"))
     return present
 
 
 def constant_of(trained: Trained, truth: Scored) -> Scored | None:
-    """The constant prediction of the training part for the same rows; None for a clustering."""
+    """Returns the constant prediction of the training part for these rows.
+
+    None for a clustering.
+    """
     if trained.model.task == "clustering":
         return None
     if trained.model.task == "regression":
@@ -215,7 +219,7 @@ def constant_of(trained: Trained, truth: Scored) -> Scored | None:
 
 
 def leaks(matrix: Doubles, names: Sequence[str], label: Array) -> tuple[str, ...]:
-    """The feature columns that are equal to the label, or to having one class, up to scale."""
+    """Returns the feature columns that correlate perfectly with the label or with one class."""
     classes = pd.unique(pd.Series(label))
     if label.dtype.kind == "O":
         is_few = len(classes) <= _FEW_CLASSES
@@ -230,7 +234,7 @@ def leaks(matrix: Doubles, names: Sequence[str], label: Array) -> tuple[str, ...
 
 
 def _correlation(column: Doubles, target: Doubles) -> float:
-    """The absolute correlation over the rows with a value; 0 for a constant."""
+    """Returns the absolute correlation over the rows with a value; 0 for a constant."""
     present = np.isfinite(column)
     one, other = column[present], target[present]
     if len(one) < 3 or not np.ptp(one) or not np.ptp(other):  # noqa: PLR2004 - 2 always correlate

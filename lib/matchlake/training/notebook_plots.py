@@ -20,7 +20,7 @@ _LABELLED = 12
 
 
 def show_in_jupyter() -> None:
-    """Lets Jupyter show a figure that ends a cell as a picture; does nothing elsewhere."""
+    """Makes Jupyter show figures as pictures; does nothing outside Jupyter."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     if shell is not None:
@@ -35,7 +35,7 @@ def _png(figure: "Figure") -> bytes:
 
 
 def rating_counts(interactions: DataFrame) -> "Figure":
-    """Ratings by value, and by week; two jobs."""
+    """Plots ratings by value and by week; two Spark jobs."""
     counts = interactions.groupBy(RATING).count().orderBy(RATING).collect()
     week = F.date_trunc("week", EVENT_TIME).alias("week")
     weeks = interactions.groupBy(week).count().orderBy("week").collect()
@@ -59,7 +59,7 @@ def rating_counts(interactions: DataFrame) -> "Figure":
 
 
 def activity(interactions: DataFrame) -> "Figure":
-    """Ratings per user and per item, most active first; two jobs."""
+    """Plots ratings per user and per item, most active first; two Spark jobs."""
     figure, panels = make_panels(2)
     for panel, key, color in zip(panels, (USER_ID, ITEM_ID), COLORS, strict=False):
         counts = interactions.groupBy(key).count().select("count").toPandas()["count"]
@@ -79,7 +79,7 @@ def activity(interactions: DataFrame) -> "Figure":
 
 
 def batches(batch_log: DataFrame) -> "Figure":
-    """Valid and quarantined records per batch, from the batch log of `ingest_events`; one job."""
+    """Plots valid and quarantined records per batch, from the batch log; one Spark job."""
     sums = [F.sum(name).alias(name) for name in ("valid", "quarantined")]
     by = batch_log.groupBy("stream", "checkpoint_id", "batch_id")
     rows = by.agg(F.max("committed_at").alias("at"), *sums).orderBy("at", "batch_id").collect()
@@ -97,9 +97,9 @@ def batches(batch_log: DataFrame) -> "Figure":
 
 
 def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure":
-    """Items by the first two principal components of their factors; the most rated are named.
+    """Plots items by the first two principal components of their factors, with titles.
 
-    `titles` has item_id, title and ratings; the `most` most rated items are drawn. One job.
+    `titles` has item_id, title and ratings. The `most` most rated items are plotted. One Spark job.
     """
     rows = (
         model.item_factors.join(titles, ITEM_ID).orderBy(F.desc("ratings"), ITEM_ID).limit(most)
@@ -114,14 +114,15 @@ def item_map(model: FactorModel, titles: DataFrame, most: int = 300) -> "Figure"
     for (x, y), row in zip(points[:_LABELLED], rows, strict=False):
         panel.annotate(row["title"] or row[ITEM_ID], (x, y), fontsize="small")
     panel.set(
-        title="Items that the same users like lie together", ylabel="Second principal component"
+        title="Items with similar rating patterns are close together",
+        ylabel="Second principal component",
     )
     finish_panels(figure, [panel], x="First principal component")
     return figure
 
 
 def pairs_of_bars(names: Sequence[str], sides: dict[str, Sequence[float]], label: str) -> "Figure":
-    """Two or more values side by side per name, such as the errors of two models."""
+    """Plots bars side by side for each name, such as the errors of two models."""
     figure, (panel,) = make_panels(1)
     figure.set_size_inches(max(6, 0.7 * len(names)), 4)
     width = 0.8 / len(sides)

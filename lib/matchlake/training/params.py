@@ -1,4 +1,4 @@
-"""Parameters of training and of batch recommendations; reading them starts no Spark."""
+"""Parameters of training and of batch recommendations; importing them does not start Spark."""
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
@@ -45,7 +45,10 @@ else:
         __base__=Params,
         __doc__="One key per algorithm, with its parameters.",
         **{
-            name: (Settable[kind], Field(default=kind(), description=f"The fit of `{name}`."))
+            name: (
+                Settable[kind],
+                Field(default=kind(), description=f"The parameters of `{name}`."),
+            )
             for name, kind in (
                 (name, algorithm.params_class()) for name, algorithm in ALGORITHMS.items()
             )
@@ -54,12 +57,12 @@ else:
 
 
 class FeatureSetNames(Params):
-    """The feature sets that describe users and items, as `features.tables` names them."""
+    """The feature sets of users and items, by their names in `features.tables`."""
 
     users: str | None = None
-    """The set of the users; null: they have no features."""
+    """The feature set of users; null: users have no features."""
     items: str | None = None
-    """The set of the items; null: they have no features."""
+    """The feature set of items; null: items have no features."""
 
 
 class SideTables(Params):
@@ -70,22 +73,22 @@ class SideTables(Params):
 
 
 class AzureMlModesParams(Params):
-    """How the modes of Azure ML beside rating prediction and item recommendation are measured.
+    """How the other modes of Azure ML are measured: ranked test items, related users and items.
 
-    Each mode uses the test part alone. A user's own test items are ranked (`rated_ndcg_at_K`, gain
-    linear in the rating). Users and items are related by the ratings that they share there
-    (`related_users_ndcg_l1_at_K` and the like).
+    Each mode uses only the test part. A user's test items are ranked (`rated_ndcg_at_K`, gain
+    linear in the rating). Related users, and items, are those with common ratings in the test part
+    (`related_users_ndcg_l1_at_K` and similar metrics).
     """
 
     k: int = Field(5, ge=1)
     """Length of a list."""
     min_co_ratings: int = Field(2, ge=1)
-    """Ratings that two related users or items share at least."""
+    """Minimum number of common ratings of two related users or items."""
     min_candidates: int = Field(2, ge=1)
-    """Candidates that a list needs at least."""
+    """Minimum number of candidates of a list."""
 
     def names(self) -> list[str]:
-        """The metrics measured."""
+        """Returns the names of the measured metrics."""
         related = [f"related_{side}_ndcg_{norm}" for side in ("users", "items") for norm in _NORMS]
         return [f"{name}_at_{self.k}" for name in ("rated_ndcg", *related)]
 
@@ -94,7 +97,7 @@ _NORMS = ("l1", "l2")
 
 
 class TrainParams(AlgorithmsParams):
-    """What the job train_recommender fits, how it measures it, and what makes a champion."""
+    """Parameters of the job train_recommender: algorithm, evaluation and promotion."""
 
     algorithm: Settable[Annotated[str, AfterValidator(_known_algorithm)]] = "als"
     """The algorithm to fit: als, matchbox, ease, slim, blend, popularity or bias."""
@@ -103,39 +106,39 @@ class TrainParams(AlgorithmsParams):
     weight: str = "1.0"
     """SQL expression over the columns of silver.interactions: the weight of an interaction in an
     implicit fit, such as `rating * rating`, or `exp(-datediff(current_date(), event_time) / 365)`
-    for weights that decay with age. It calls only harmless functions."""
+    for weights that decay with age. Only functions without side effects are allowed."""
     split: Settable[SplitParams] = SplitParams(kind="user_time")
     """How interactions are split; the kinds of time keep the future out of training."""
     ranking: Settable[RankingParams] = RankingParams(ks=(5, 10, 20))
     """How ranked lists are measured."""
     azure_ml_modes: Settable[AzureMlModesParams | None] = None
-    """Measure the other modes of Azure ML, too; null: only ratings and recommendations."""
+    """Also measure the other modes of Azure ML; null: only ratings and recommendations."""
     metric: Settable[str] = "ndcg_at_10"
     """Decides between champion and challenger: a ranking metric with `_at_` and one of
     `ranking.ks`; for predicted ratings also rmse or mae, for matchbox log_likelihood or
     interval_coverage_90 (the nearer to 0.9 the better); the metrics of `azure_ml_modes`."""
     require_better_than_baselines: Settable[bool] = True
-    """A version becomes champion only if it is strictly better in `metric` than the baselines
-    popularity and bias, the first version too. A baseline without the metric does not count."""
+    """A version, including the first, becomes champion only if it is strictly better in `metric`
+    than the baselines popularity and bias. A baseline without the metric is ignored."""
     refit_on_all_data: Settable[bool] = True
-    """Register a model fitted again on all interactions, the test part included, once the
-    evaluation is done. Otherwise the evaluated model itself, without the latest interactions."""
+    """After the evaluation, fit again on all interactions, including the test part, and register
+    this model. Otherwise the evaluated model is registered, without the test part."""
 
     search: Settable[SearchParams | None] = None
     """Search the hyperparameters of the algorithm on a validation part, split off the training
-    part. The best ones are fitted as if conf had them. Null: no search."""
+    part. The final fit uses the best hyperparameters. Null: no search."""
     resume: Settable[bool] = False
-    """Continue the failed run on the same table version and parameters from its last checkpoint,
-    if there is one. Otherwise its checkpoints are removed."""
+    """Continue a failed run with the same table version and parameters from its last checkpoint, if
+    there is one. Otherwise its checkpoints are removed."""
 
     @property
     def fit_params(self) -> FitParams:
-        """The parameters of the chosen algorithm."""
+        """Returns the parameters of the chosen algorithm."""
         return cast("FitParams", getattr(self, self.algorithm))
 
     @property
     def predicts_ratings(self) -> bool:
-        """Whether a score is a rating."""
+        """Returns whether scores are ratings."""
         return self.fit_params.predicts_ratings
 
     @field_validator("weight")
@@ -160,11 +163,13 @@ class TrainParams(AlgorithmsParams):
             return self
         if self.search.prune and not self.fit_params.measures_validation:
             raise ValueError(
-                f"search.prune: a fit of {self.algorithm} reports no metric while it runs; set "
+                f"search.prune: a fit of {self.algorithm} reports no metric during the fit; set "
                 "prune to false"
             )
         if "patience" in self.search.space:
-            raise ValueError("search.space.patience: a trial has nothing to stop a fit early by")
+            raise ValueError(
+                "search.space.patience: trials have no validation part for early stopping"
+            )
         check_grid(check_space(self.search.space, FieldsTarget(self.fit_params)), self.search)
         return self
 
@@ -179,25 +184,25 @@ class TrainParams(AlgorithmsParams):
             measured += self.azure_ml_modes.names()
         if self.metric not in measured:
             raise ValueError(
-                f"metric {self.metric!r} is not measured by this run; measured are "
+                f"metric {self.metric!r} is not measured by this run. Measured metrics: "
                 f"{', '.join(measured)}"
             )
         return self
 
 
 class RecommendParams(Params):
-    """What the job recommend writes."""
+    """Parameters of the job recommend."""
 
     k: Settable[int] = Field(20, ge=1)
-    """Items per user."""
+    """Number of recommended items per user."""
     tables: Settable[tuple[ScoringTable, ...] | None] = None
     """The tables to write; null: all that the champion supports."""
     related: Settable[int] = Field(5, ge=1)
-    """Related items per item, related users per user."""
+    """Number of related items per item, and of related users per user."""
     min_candidates: Settable[int] = Field(2, ge=1)
-    """An item or user with fewer candidates has no related ones."""
+    """An item or user with fewer candidates gets no related items or users."""
     score_pairs_table: TableName | None = None
     """Table or view of `user_id` and `item_id` whose ratings to predict; null: the recommended
-    items of each user that the model knows, users without ratings included."""
+    items of each user of the model, including users without ratings."""
     clip_range: Settable[tuple[float, float] | None] = (1.0, 5.0)
     """The range of predicted ratings; null: no limits."""

@@ -1,4 +1,4 @@
-"""Plots of a training run, as Matplotlib figures without a window."""
+"""Plots of a training run, as Matplotlib figures."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -26,11 +26,11 @@ _BARS = ("rmse", "mae")
 def training_plots(
     figures: Mapping[str, Figures], scored: DataFrame | None, metric: str = "ndcg_at_10"
 ) -> "dict[str, Figure]":
-    """The plots of a run by file name, the one to look at first as the first name.
+    """Returns the plots of a run by file name, the most important first.
 
-    `metric` is the one that decides. `scored` is the test part with the scores of a model that
-    predicts ratings, None for another; one Spark job counts its residuals and, if it has standard
-    deviations, one its intervals.
+    `metric` is the deciding metric. `scored` is the test part with the scores, or None if the model
+    does not predict ratings. One Spark job counts the residuals, and another the intervals if there
+    are standard deviations.
     """
     plots = {"plots/1_comparison.png": comparison(figures, metric)}
     plots["plots/2_ranking.png"] = ranking_curves(figures)
@@ -43,7 +43,7 @@ def training_plots(
 
 
 def comparison(figures: Mapping[str, Figures], metric: str) -> "Figure":
-    """The deciding metric of the model and of the models that it has to beat, as bars."""
+    """Plots the deciding metric of the model and of the models that it has to beat."""
     figure, (panel,) = make_panels(1)
     _bars(panel, figures, metric)
     finish_panels(figure, [panel], x="")
@@ -51,7 +51,7 @@ def comparison(figures: Mapping[str, Figures], metric: str) -> "Figure":
 
 
 def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
-    """One panel per ranking metric, by length of list; one line per model."""
+    """Plots one panel per ranking metric, by length of list, with one line per model."""
     names = _ranking_names(figures)
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
@@ -71,7 +71,7 @@ def ranking_curves(figures: Mapping[str, Figures]) -> "Figure":
 
 
 def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
-    """The metrics of predicted ratings as bars, one per model that has them."""
+    """Plots the metrics of predicted ratings as bars, one per model that has them."""
     names = [name for name in _BARS if any(name in metrics for metrics in figures.values())]
     figure, panels = make_panels(len(names))
     for panel, name in zip(panels, names, strict=True):
@@ -81,7 +81,7 @@ def rating_bars(figures: Mapping[str, Figures]) -> "Figure":
 
 
 def residual_counts(scored: DataFrame) -> list[tuple[float, int]]:
-    """Counts of test ratings by error: middle of a bin, rows; one Spark job."""
+    """Counts test ratings by error: middle of a bin, rows; one Spark job."""
     middle = F.floor((F.col(SCORE) - F.col(RATING)) / _BIN + 0.5) * _BIN
     counted = scored.groupBy(middle.alias("miss")).agg(F.count("*").alias("rows"))
     rows = counted.where(F.col("miss").isNotNull()).collect()
@@ -89,7 +89,7 @@ def residual_counts(scored: DataFrame) -> list[tuple[float, int]]:
 
 
 def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
-    """The histogram of `residual_counts`."""
+    """Plots the histogram of `residual_counts`."""
     figure, (panel,) = make_panels(1)
     panel.bar(
         [miss for miss, _ in counts], [rows for _, rows in counts], 0.9 * _BIN, color=COLORS[0]
@@ -101,7 +101,7 @@ def residuals(counts: Sequence[tuple[float, int]]) -> "Figure":
 
 
 def interval_coverage(scored: DataFrame) -> list[tuple[float, float]]:
-    """Per level: the fraction of the test ratings within the central interval of that level.
+    """Returns, per level, the fraction of test ratings within the central interval of that level.
 
     The interval is that of N(score, rating_std^2). One Spark job.
     """
@@ -120,7 +120,7 @@ def interval_coverage(scored: DataFrame) -> list[tuple[float, float]]:
 
 
 def reliability(coverage: Sequence[tuple[float, float]]) -> "Figure":
-    """The reliability curve: how many ratings lie in intervals that should hold a fraction."""
+    """Plots the reliability curve: the observed fraction of ratings by the nominal one."""
     figure, (panel,) = make_panels(1)
     figure.set_size_inches(5, 5)
     panel.plot([0, 1], [0, 1], color="black", lw=0.8, ls="--", label="perfectly calibrated")
@@ -128,19 +128,19 @@ def reliability(coverage: Sequence[tuple[float, float]]) -> "Figure":
     panel.plot(levels, shares, color=COLORS[0], marker="o", ms=4, label="this model")
     panel.set(
         title="Calibration of the predicted intervals",
-        ylabel="Ratings of the test part inside",
+        ylabel="Test ratings in the interval",
         xlim=(0, 1),
         ylim=(0, 1),
     )
     for axis in (panel.xaxis, panel.yaxis):
         axis.set_major_formatter("{x:.0%}")
     panel.legend(frameon=False, loc="upper left")
-    finish_panels(figure, [panel], x="Ratings that the interval should hold")
+    finish_panels(figure, [panel], x="Nominal coverage of the interval")
     return figure
 
 
 def _bars(panel: "Axes", figures: Mapping[str, Figures], metric: str) -> None:
-    """One bar per model that has the metric, with its value."""
+    """Draws one bar per model that has the metric, with its value."""
     values = {model: metrics[metric] for model, metrics in figures.items() if metric in metrics}
     colors = [_colors(figures)[model] for model in values]
     drawn = panel.bar(list(values), list(values.values()), color=colors, width=0.6)
@@ -150,17 +150,17 @@ def _bars(panel: "Axes", figures: Mapping[str, Figures], metric: str) -> None:
 
 
 def _colors(figures: Mapping[str, Figures]) -> dict[str, str]:
-    """The first color for the model of the run, which is the last one; others for the baselines."""
+    """Returns the colors: the first one for the model of the run, others for baselines."""
     return dict(zip(reversed(list(figures)), COLORS, strict=False))
 
 
 def _points(metrics: Figures, name: str) -> list[tuple[int, float]]:
-    """The values of a ranking metric by length of list."""
+    """Returns the values of a ranking metric by length of list."""
     parts = ((metric.rpartition("_at_"), value) for metric, value in metrics.items())
     return sorted((int(k), value) for (start, _, k), value in parts if start == name and k)
 
 
 def _ranking_names(figures: Mapping[str, Figures]) -> list[str]:
-    """The distinct ranking metrics, in their order."""
+    """Returns the distinct ranking metrics, in their order."""
     metrics = [metric for values in figures.values() for metric in values if "_at_" in metric]
     return list(dict.fromkeys(metric.rpartition("_at_")[0] for metric in metrics))

@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 def fit_bar(
     name: str, iterations: int, console: Console | None = None
 ) -> Iterator[ProgressCallback]:
-    """Shows a bar on stderr while the context lasts, if it is a terminal and INFO is logged.
+    """Shows a bar on stderr during the context, if stderr is a terminal and INFO is logged.
 
     Yields the callback of the fit.
     """

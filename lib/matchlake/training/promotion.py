@@ -1,12 +1,12 @@
-"""Whether a new version becomes champion.
+"""Decides whether a new version of the recommender becomes champion.
 
-Champion and new model are measured on today's test part. The champion that serves may have been
-fitted on all interactions of its day, test rows included. So the measured champion is the model as
-evaluated on its day, which is stored with the version. With the same split params its training part
-can be computed again; test rows with a pair of that part are excluded for both models. With other
-split params the training part is unknown, so the new version stays challenger, for a person to
-decide. If the champion's run, files or training data no longer exist, it can never be compared
-with. Then the new version is decided on as if there were no champion.
+Champion and new model are measured on the new test part. The served champion may have been fitted
+again on all interactions of its time, including its test rows. So the measured champion is its
+evaluated model, which is stored with the version. With the same split params, its training part can
+be computed again. Test rows with a pair of that part are excluded for both models. With other split
+params the training part is unknown, so the new version stays challenger, and a person decides. If
+the champion's run, files or training data no longer exist, no comparison is possible. Then the
+decision is made as if there were no champion.
 
 A version that does not beat the baselines never becomes champion, unless conf allows it.
 """
@@ -53,8 +53,8 @@ def decide_promotion(
 ) -> Decision:
     """Decides on a new model by its metrics on `parts`; see `without_champion_training_rows`.
 
-    `new` is the model and the figures of all models by name: its own under `params.algorithm`, and
-    those of the baselines.
+    `new` has the model, and the figures of all models by name: of the model under
+    `params.algorithm`, and of the baselines.
     """
     model, measured = new
     champion = tracker.champion()
@@ -76,7 +76,7 @@ def decide_promotion(
             evaluated = evaluate({"new": model}, both, params.ranking, params.azure_ml_modes)
             figures = evaluated["new"]
     except ModelGoneError as error:
-        reason = f"champion {version} can no longer be compared with, so it is replaced: {error}"
+        reason = f"champion {version} can no longer be compared, so it is replaced: {error}"
         return Decision(CHAMPION, reason, version)
     except (ModelError, InputError) as error:
         reason = f"champion {version} cannot be measured: {error}"
@@ -85,7 +85,7 @@ def decide_promotion(
 
 
 def no_better_than_baselines(measured: Mapping[str, Figures], params: TrainParams) -> str | None:
-    """Why a model that does not beat the baselines stays challenger; None if it may be champion."""
+    """Returns why the model does not beat the baselines; None if it may become champion."""
     own, metric = params.algorithm, params.metric
     unbeaten = baselines_not_beaten(measured, own, metric)
     if not unbeaten or not params.require_better_than_baselines:
@@ -93,7 +93,7 @@ def no_better_than_baselines(measured: Mapping[str, Figures], params: TrainParam
     value = value_of(measured[own], metric)
     compared = " and ".join(f"{measured[name][metric]:.6f} of {name}" for name in unbeaten)
     return (
-        f"it is no better than the baselines: {metric} {value:.6f} against {compared}; change the "
+        f"it is not better than the baselines: {metric} {value:.6f} against {compared}; change the "
         f"parameters of train.{own}, train on more interactions, or allow it with "
         "train.require_better_than_baselines=false"
     )
@@ -107,15 +107,15 @@ def without_champion_training_rows(
     params: TrainParams,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> Split:
-    """`parts` without the test rows that share a pair with the champion's training part.
+    """Removes the test rows that share a pair with the champion's training part.
 
-    Returns `parts` itself if there are none. The new test part is computed once, by `checkpoint`,
-    since several metrics read it. Raises ModelError if the training part is unknown, and
-    ModelGoneError if the run or the data no longer exists.
+    Returns `parts` itself if there are no such rows. The new test part is computed once, by
+    `checkpoint`, since several metrics read it. Raises ModelError if the training part is unknown,
+    and ModelGoneError if the run or the data no longer exists.
     """
     version = tracker.input_version(champion, INTERACTIONS.name)
     if version is None:
-        raise ModelError(f"its run does not say which {INTERACTIONS.name} it was fitted to")
+        raise ModelError(f"its run does not record the version of {INTERACTIONS.name}")
     pair = [USER_ID, ITEM_ID]
     try:
         then = lakehouse.read(INTERACTIONS.name, version)
@@ -124,7 +124,7 @@ def without_champion_training_rows(
     except (PySparkException, Py4JError) as error:
         if not is_gone(error):
             raise
-        message = f"version {version} of {INTERACTIONS.name}, its training data, is no longer kept"
+        message = f"version {version} of {INTERACTIONS.name}, its training data, was deleted"
         raise ModelGoneError(message) from error
     if not known:
         return parts
@@ -133,13 +133,13 @@ def without_champion_training_rows(
 
 
 def decide(metric: str, new: Figures, champion: Figures, version: str) -> Decision:
-    """Champion if strictly better than the current champion, `version`; a tie is not better.
+    """Decides on champion, if strictly better than the current champion `version`, or challenger.
 
     Raises InputError if the new model has no value of `metric`.
     """
     value = value_of(new, metric)
     if metric not in champion:
-        reason = f"champion {version} has no {metric} to compare with"
+        reason = f"champion {version} has no {metric} for a comparison"
         return Decision(CHALLENGER, reason, version)
     compared = f"{metric} {value:.6f} against {champion[metric]:.6f} of champion {version}"
     if is_better(metric, value, champion[metric]):

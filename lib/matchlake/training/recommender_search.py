@@ -28,9 +28,9 @@ _COVERAGE, _NOMINAL = "interval_coverage_90", 0.9
 
 
 def validation_split(params: SplitParams, search: SearchParams) -> SplitParams:
-    """How a validation part is split off the training part: as the test part was, but drawn anew.
+    """Returns the split of the validation part: like that of the test part, with another seed.
 
-    A split by time takes the latest rows, also where the test part begins at a fixed cutoff.
+    A split by time takes the latest rows, even if the test part starts at a fixed cutoff.
     """
     kept = params.model_dump(exclude_defaults=True, exclude={"cutoff", "test_fraction", "seed"})
     fraction = (
@@ -42,14 +42,14 @@ def validation_split(params: SplitParams, search: SearchParams) -> SplitParams:
 
 
 def deciding(metric: str) -> tuple[str, bool]:
-    """What a search by `metric` measures, and whether more of it is better."""
+    """Returns what a search by `metric` measures, and whether larger values are better."""
     if metric == _COVERAGE:
         return f"distance of {_COVERAGE} from {_NOMINAL}", False
     return metric, metric not in LOWER_IS_BETTER
 
 
 class RecommenderTrials:
-    """Fits the algorithm of `params` to one part, and measures it on the other."""
+    """Fits the algorithm of `params` to one part, and measures it on the other part."""
 
     def __init__(
         self, parts: Split, params: TrainParams, sides: Sides, checkpoints: FitCheckpoints
@@ -58,7 +58,7 @@ class RecommenderTrials:
         self._checkpoints = checkpoints
 
     def objective(self, values: Mapping[str, Any], report: Report) -> float:
-        """The deciding metric of a fit with these hyperparameters.
+        """Fits with these hyperparameters; returns the deciding metric.
 
         Its checkpoints are removed at the end.
         """
@@ -97,11 +97,12 @@ def search_recommender(
     sides: tuple[Sides, SideTables],
     checkpoints: FitCheckpoints,
 ) -> TrainParams:
-    """The parameters with the hyperparameters of the best trial; as they are without a search.
+    """Runs the search. Returns the parameters with the hyperparameters of the best trial.
 
-    A validation part is split off the training part of `parts`, so no trial sees a test row.
-    `sides` are the features and their declarations. Each trial is a line of the journal beside the
-    checkpoints, a child run, and a row of `gold.trials`. Raises FitError if all trials fail.
+    Without a search, the parameters stay as they are. A validation part is split off the training
+    part of `parts`, so no trial sees a test row. `sides` are the features and their declarations.
+    Each trial is a line of the journal beside the checkpoints, a child run, and a row of
+    `gold.trials`. Raises FitError if all trials fail.
     """
     if params.search is None:
         return params

@@ -1,4 +1,4 @@
-"""The tables that a champion fills in gold."""
+"""The gold tables that a champion writes."""
 
 import logging
 from collections.abc import Callable
@@ -39,9 +39,9 @@ TABLES: dict[str, TableSpec] = {
 
 
 class BatchScoring:
-    """The tables of one model; `pairs` are those to predict, if not its own recommendations.
+    """The tables of one model; `pairs` to predict, by default its own recommendations.
 
-    `checkpoint` keeps the rows of users and items that came after the fit, while the tables are
+    `checkpoint` keeps the rows of users and items that are new since the fit, while the tables are
     written.
     """
 
@@ -66,7 +66,7 @@ class BatchScoring:
         }
 
     def tables(self) -> dict[str, DataFrame]:
-        """The rows of each requested table; raises ConfigError for an unsupported one."""
+        """Returns the rows of each requested table; raises ConfigError for an unsupported one."""
         able = ["recommendations"]
         able += ["related_items", "related_users"] if self._supports("related") else []
         able += ["predicted_ratings"] if self._model.predicts_ratings else []
@@ -82,13 +82,13 @@ class BatchScoring:
         return {name: self._makers[name]() for name in requested}
 
     def recommendations(self) -> DataFrame:
-        """The best items of every user of the model and of the history, without rated ones."""
+        """Returns the best unrated items of every user of the model and the history."""
         known = self._model.known(USER).select(USER_ID)
         users = known.union(self._history.select(USER_ID)).distinct()
         return self._model.recommend_items(users, self._params.k, exclude_seen=self._history)
 
     def predicted_ratings(self) -> DataFrame:
-        """`user_id`, `item_id`, `rating`, `rating_std` (null if unsupported), `is_cold_start`."""
+        """Returns `user_id`, `item_id`, `rating`, `rating_std` (or null), `is_cold_start`."""
         pairs = self.recommendations() if self._pairs is None else self._pairs
         require_columns(pairs, (USER_ID, ITEM_ID), "recommend.score_pairs_table")
         day = F.col(EVENT_TIME) if EVENT_TIME in pairs.columns else F.lit(None).cast("timestamp")
@@ -99,7 +99,7 @@ class BatchScoring:
         return scored.withColumnRenamed(SCORE, "rating")
 
     def feature_effects(self) -> DataFrame:
-        """The estimated effects of user and item features, without history features."""
+        """Returns the estimated effects of user and item features, without history features."""
         return self._model.feature_effects().where("source != 'history'")
 
     def _supports(self, capability: str) -> bool:
@@ -110,12 +110,12 @@ class BatchScoring:
         lists, skipped = relate(None, self._params.related, pools=pools)
         count = skipped.count()
         if count:
-            _log.warning("%d %s have too few candidates for related ones", count, label)
+            _log.warning("%d %s have too few candidates, so they get no related rows", count, label)
         return lists
 
 
 def describe_rows(rows: DataFrame) -> str:
-    """The numbers of rows and of users, for the log. One Spark job."""
+    """Returns the numbers of rows and of users, for the log. One Spark job."""
     if USER_ID not in rows.columns:
         return f"{rows.count():,} rows"
     users, count = rows.agg(F.count_distinct(USER_ID), F.count("*")).collect()[0]

@@ -1,7 +1,7 @@
-"""Scores that a server gave, compared with the scores that Spark gives for the same rows.
+"""Compares the scores of a server with Spark's scores for the same rows.
 
-The events of the prediction log hold the columns that were sent and the answer. The same model
-scores the columns again by `transform`, so a difference is a skew between training and serving.
+The events of the prediction log contain the columns of the request and the response. The same model
+scores the columns again by `transform`. So a difference is training-serving skew.
 """
 
 from typing import NamedTuple
@@ -22,12 +22,12 @@ _NAMED = 5
 
 
 class Compared(NamedTuple):
-    """Events of one version of a model."""
+    """The comparison for the events of one version of a model."""
 
     rows: int
     differences: int
     examples: tuple[str, ...]
-    """Ids of some events with another score."""
+    """Ids of some events with a different score."""
 
 
 def compare_served(model: ScoringModel, events: DataFrame) -> Compared:
@@ -52,7 +52,7 @@ def compare_served(model: ScoringModel, events: DataFrame) -> Compared:
 
 
 def _columns(model: ScoringModel) -> list[Column]:
-    """The columns of the features from the JSON `inputs`, by the rules of the server."""
+    """Reads the columns of the features from the JSON `inputs`, by the rules of the server."""
     types = {fitted.column: fitted.type for fitted in model.features.features}
     schema = ", ".join(f"{quote_identifier(name)} {_read(kind)}" for name, kind in types.items())
     sent = F.from_json("inputs", schema)
@@ -60,7 +60,7 @@ def _columns(model: ScoringModel) -> list[Column]:
 
 
 def _read(kind: str) -> str:
-    """The type that JSON is read as: texts where a number in another form is allowed."""
+    """Returns the type for reading JSON: string where numbers may have several forms."""
     if kind.startswith("array<"):
         return f"array<{_read(kind[6:-1])}>"
     if kind in _WHOLE or kind == "date":
@@ -81,7 +81,7 @@ def _outputs_schema(model: ScoringModel) -> str:
 
 
 def _same(name: str, kind: str, model: ScoringModel) -> Column:
-    """Whether an output is the one that was served. JSON has null for what is no number."""
+    """Returns whether an output equals the served one. In JSON, NaN is null."""
     now, then = F.col(name), F.col(_SERVED)[name]
     if kind == "STRING":
         order = F.sort_array(F.col(PROBABILITIES), asc=False)

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 _FILE = "side_features.json"
 
 Encoder = FeatureSet | FeatureModel | None
-"""The encoder of users or of items: a declared set, a fitted set, or None for the default."""
+"""The features of users or items: a declared set, a fitted set, or None for the default."""
 
 
 class Sides(NamedTuple):
@@ -44,7 +44,7 @@ def save_side_tables(folder: Path, tables: SideTables) -> None:
 
 
 def load_side_tables(folder: Path, declared: SideTables) -> SideTables:
-    """The declarations that `save_side_tables` wrote into `folder`.
+    """Loads the declarations that `save_side_tables` wrote into `folder`.
 
     If the file is missing or no longer valid, logs a warning and returns `declared`.
     """
@@ -52,12 +52,15 @@ def load_side_tables(folder: Path, declared: SideTables) -> SideTables:
         return SideTables.model_validate_json((folder / _FILE).read_bytes())
     except (OSError, ValidationError) as error:
         message = str(error).splitlines()[0]
-        _log.warning("the model folder declares no valid features, conf is used: %s", message)
+        _log.warning(
+            "the model folder has no valid feature declarations, so those of conf are used: %s",
+            message,
+        )
         return declared
 
 
 def input_versions(lakehouse: Lakehouse, tables: SideTables) -> dict[str, int]:
-    """The current version of each table that a fit reads, by name, if the table exists."""
+    """Returns the current version of each table that a fit reads, if the table exists."""
     sources = [table.source for table in (tables.users, tables.items) if table]
     states = [FEATURE_SETS.name] if sources else []
     names = [INTERACTIONS.name, *filter(lakehouse.exists, [*sources, *states])]
@@ -70,7 +73,7 @@ def read_sides(
     interactions: DataFrame,
     versions: Mapping[str, int] | None = None,
 ) -> Sides:
-    """The columns that the features read, with a row for every id of `interactions`.
+    """Reads the columns of the features, with a row for every id of `interactions`.
 
     The tables are read at `versions`, or at their current version. An id without a row gets a row
     of nulls: its features count as missing. The number of such ids is logged. Runs one Spark job
@@ -82,7 +85,7 @@ def read_sides(
 
 
 def fit_encoders(sides: Sides, tables: SideTables, train: DataFrame) -> Sides:
-    """`sides` with encoders that are fitted on the users and items of `train` alone.
+    """Fits encoders on only the users and items of `train`; returns `sides` with them.
 
     They are for the evaluation. A state fitted on all rows would contain the ranges and categories
     of users and items that only the test part has. Without `train.refit_on_all_data` the evaluated
@@ -101,7 +104,7 @@ def fit_encoders(sides: Sides, tables: SideTables, train: DataFrame) -> Sides:
 def read_encoders(
     lakehouse: Lakehouse, sides: Sides, tables: SideTables, versions: Mapping[str, int]
 ) -> Sides:
-    """`sides` with the newest states of `gold.feature_sets` as encoders.
+    """Returns `sides` with the newest states of `gold.feature_sets` as encoders.
 
     They are for the registered model: a value then has the same encoding in the gold tables, in SQL
     and in the predictions of the model. If no state matches the declaration in conf, logs a

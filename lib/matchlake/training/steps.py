@@ -41,20 +41,22 @@ def with_weight(interactions: DataFrame, params: TrainParams) -> DataFrame:
 
 
 def save_training_params(folder: Path, params: TrainParams) -> None:
-    """Writes the parameters beside a saved model, so that scoring weighs history as the fit did."""
+    """Saves the parameters in a model's folder, so that scoring uses the same weights."""
     (folder / _TRAINED_WITH).write_text(params.model_dump_json(), encoding="utf-8")
 
 
 def load_training_params(folder: Path, today: TrainParams) -> TrainParams:
-    """The parameters that `save_training_params` wrote into `folder`.
+    """Loads the parameters that `save_training_params` wrote into `folder`.
 
-    Where there are none, or none that conf could state now, logs a warning and returns `today`.
+    If they are missing or no longer valid, it logs a warning and returns `today`.
     """
     try:
         return TrainParams.model_validate_json((folder / _TRAINED_WITH).read_bytes())
     except (OSError, ValidationError) as error:
         message = str(error).splitlines()[0]
-        _log.warning("the model has no training parameters, conf's are used: %s", message)
+        _log.warning(
+            "the model has no valid training parameters, so those of conf are used: %s", message
+        )
         return today
 
 
@@ -67,8 +69,8 @@ def fit_model(
 ) -> Recommender:
     """Fits `params.algorithm`, with `checkpoints` for its states.
 
-    The fit starts from the last state there. Each callback is called after every state, if the
-    algorithm reports progress.
+    The fit starts from the last checkpoint. If the algorithm reports progress, each callback is
+    called after every checkpoint.
     """
 
     def callback(progress: Progress) -> None:
@@ -99,11 +101,11 @@ def log_diagnostics(run: Run, model: Recommender) -> None:
 def with_newcomers(
     model: Recommender, history: DataFrame, sides: Sides, checkpoint: Checkpointer
 ) -> Recommender:
-    """The model with users that came after the fit, from ratings and features.
+    """Adds users that are new since the fit, from ratings and features.
 
-    Users with ratings in the fit stay as they are; users known by features only are folded in
-    once they have ratings. Items are folded in by models with features; others keep the items of
-    their fit. Two small Spark jobs per side, and the fold-in if anyone is new.
+    Users with ratings in the fit stay as they are. Users with only features in the fit are folded
+    in once they have ratings. Models with features also fold in items; other models keep the items
+    of their fit. Two small Spark jobs per side, and the fold-in if there are new rows.
     """
     folded: dict[str, DataFrame | None] = {}
     if "fold_in_users" in model.capabilities:
@@ -119,7 +121,7 @@ def with_newcomers(
 def _newcomers(
     known: DataFrame, history: DataFrame, features: DataFrame | None, key: str
 ) -> tuple[DataFrame, DataFrame | None] | None:
-    """Ratings and features of new ids; None if there are none."""
+    """Returns ratings and features of new ids; None if there are none."""
     rated = history.join(known.where("n_interactions > 0").select(key), key, "anti")
     settled = known.select(key).join(rated, key, "anti")
     described = None if features is None else features.join(settled, key, "anti")
@@ -129,7 +131,7 @@ def _newcomers(
 
 
 def _record(algorithm: str, progress: Progress) -> None:
-    """The progress in the metrics of telemetry."""
+    """Records the progress as telemetry metrics."""
     count("matchlake.fit.iterations", len(progress.each) or 1, algorithm=algorithm)
     set_level("matchlake.fit.loss", progress.loss, algorithm=algorithm)
     for seconds in progress.each or (progress.seconds,):
@@ -137,7 +139,7 @@ def _record(algorithm: str, progress: Progress) -> None:
 
 
 def progress_to(run: Run) -> ProgressCallback:
-    """A callback for a fit: logs loss and seconds to `run` after every checkpoint, by iteration."""
+    """Returns a callback for a fit that logs loss and seconds to `run`, by iteration."""
 
     def log(progress: Progress) -> None:
         metrics = {"loss": progress.loss, "fit_seconds": progress.seconds}

@@ -1,8 +1,7 @@
 """Metrics of classifications, regressions, clusterings and forecasts on a test part, in memory.
 
-Some metrics are the mean of a loss per row, which is a function of its own. A resample of the test
-part then needs no new losses. The other metrics are those of scikit-learn, which is imported on
-first use.
+Some metrics are the mean of a loss per row. For them, losses are computed once for all resamples of
+the test part. The other metrics are those of scikit-learn, which is imported on first use.
 """
 
 from collections.abc import Callable
@@ -16,9 +15,9 @@ Array = npt.NDArray[Any]
 Doubles = npt.NDArray[np.float64]
 
 BY_PREDICTION = frozenset(("accuracy", "precision", "recall", "f1"))
-"""Metrics of a classification that read the predicted class, and so depend on a threshold."""
+"""Metrics of a classification that use the predicted class, so they depend on a threshold."""
 _LEAST = float(np.finfo(np.float64).eps)
-"""The least probability that counts, as in scikit-learn."""
+"""Smaller probabilities are raised to this value, as in scikit-learn."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Scored:
     """Predictions for the rows of a test part; every array has one entry per row."""
 
     prediction: Array
-    """The class, the number, or the number of the cluster."""
+    """The prediction: a class, a number, or the number of the cluster."""
     truth: Array = field(default_factory=lambda: np.empty(0))
     """The label; empty for a clustering."""
     scores: Doubles = field(default_factory=lambda: np.empty((0, 0)))
@@ -40,7 +39,7 @@ class Scored:
         return len(self.prediction)
 
     def take(self, rows: Array) -> "Scored":
-        """The same for some rows, by their positions."""
+        """Returns some rows, by their positions."""
         parts = {
             name: getattr(self, name) for name in ("prediction", "truth", "scores", "features")
         }
@@ -50,9 +49,10 @@ class Scored:
 def classified(
     truth: Array, probabilities: Doubles, classes: tuple[str, ...], threshold: float | None = None
 ) -> Scored:
-    """A scored classification; a class that the model does not know has the probability 0.
+    """Returns a scored classification; classes unknown to the model have the probability 0.
 
-    With a threshold the second of two classes is predicted if its probability is above it.
+    With a threshold, the second of two classes is predicted if its probability is above the
+    threshold.
     """
     chosen = predicted_places(probabilities, threshold)
     unknown = tuple(sorted({*map(str, truth)}.difference(classes)))
@@ -63,26 +63,26 @@ def classified(
 
 
 def predicted_places(probabilities: Doubles, threshold: float | None) -> Array:
-    """The place of the predicted class: that of the largest probability, or by a threshold."""
+    """Returns the position of the predicted class, by the largest probability or by a threshold."""
     places: Array = np.argmax(probabilities, axis=1)
     return places if threshold is None else (probabilities[:, 1] > threshold).astype(np.int64)
 
 
 def measure(scored: Scored, metrics: tuple[str, ...]) -> dict[str, float]:
-    """The value of each metric; those without a value on these rows are left out."""
+    """Returns the value of each metric; metrics without a value on these rows are left out."""
     values = {name: metric(scored, name) for name in metrics}
     return {name: value for name, value in values.items() if np.isfinite(value)}
 
 
 def metric(scored: Scored, name: str) -> float:
-    """One metric; NaN where it is not defined, such as the AUC of a single class."""
+    """Returns one metric; NaN if it is undefined, such as the AUC of a single class."""
     if name in _ROW_LOSSES:
         return _mean_loss(_ROW_LOSSES[name](scored), name)
     return float(_OTHERS[name](scored))
 
 
 def metric_of_rows(scored: Scored, name: str) -> Callable[[Array], float]:
-    """A function from positions of rows to the metric on these rows, for many resamples."""
+    """Returns a function that computes the metric on rows, by their positions."""
     if name not in _ROW_LOSSES:
         return lambda rows: metric(scored.take(rows), name)
     losses = _ROW_LOSSES[name](scored)
@@ -90,7 +90,7 @@ def metric_of_rows(scored: Scored, name: str) -> Callable[[Array], float]:
 
 
 def _mean_loss(losses: Doubles, name: str) -> float:
-    """A metric from its loss per row: their mean, its root, or their sum."""
+    """Returns a metric from its losses per row: their mean, its root, or their sum."""
     if name == "inertia":
         return float(np.sum(losses))
     mean = float(np.mean(losses))
@@ -98,7 +98,7 @@ def _mean_loss(losses: Doubles, name: str) -> float:
 
 
 def confusion(scored: Scored) -> Array:
-    """The number of rows by true class (row) and predicted class (column)."""
+    """Returns the number of rows by true class (row) and predicted class (column)."""
     from sklearn.metrics import confusion_matrix  # noqa: PLC0415 - takes a second
 
     found: Array = confusion_matrix(scored.truth, scored.prediction, labels=list(scored.classes))
@@ -106,13 +106,13 @@ def confusion(scored: Scored) -> Array:
 
 
 def is_class(scored: Scored, index: int) -> npt.NDArray[np.bool_]:
-    """Whether each row has a class, by the position of the class."""
+    """Returns whether each row is of the class at position `index`."""
     same: npt.NDArray[np.bool_] = scored.truth == scored.classes[index]
     return same
 
 
 def measured_classes(scored: Scored) -> list[int]:
-    """The positions of classes with a curve: the second of two, or each of more that has rows."""
+    """Returns the positions of classes with a curve: the second of two, else all with rows."""
     chosen = [1] if len(scored.classes) == 2 else range(len(scored.classes))  # noqa: PLR2004
     return [i for i in chosen if 0 < int(np.sum(is_class(scored, i))) < len(scored)]
 
@@ -133,13 +133,13 @@ def _log_losses(scored: Scored) -> Doubles:
 
 
 def _brier_losses(scored: Scored) -> Doubles:
-    """The squared distance to the truth; of two classes that of one of them."""
+    """Returns the squared distance to the truth; for two classes, of the second class only."""
     losses: Doubles = np.sum((scored.scores - _one_hot(scored)) ** 2, axis=1)
     return losses / 2 if len(scored.classes) == 2 else losses  # noqa: PLR2004
 
 
 def _silhouettes(scored: Scored) -> Doubles:
-    """By the distances to the nearest centre and to the second one; 0 for a single centre."""
+    """Returns simplified silhouettes, from the two smallest distances; 0 for a single centre."""
     distances = scored.scores
     if distances.shape[1] == 1:
         return np.zeros(len(scored))
@@ -150,7 +150,7 @@ def _silhouettes(scored: Scored) -> Doubles:
 
 
 def _relative_errors(scored: Scored) -> Doubles:
-    """The absolute error relative to the mean of both sizes; 0 where both are 0."""
+    """Returns the absolute error relative to the mean absolute value; 0 if both values are 0."""
     sizes = np.abs(scored.prediction.astype("float64")) + np.abs(scored.truth.astype("float64"))
     errors = 2 * np.abs(_errors(scored))
     found: Doubles = np.divide(errors, sizes, out=np.zeros(len(scored)), where=sizes > 0)
@@ -167,18 +167,18 @@ _ROW_LOSSES: dict[str, Callable[[Scored], Doubles]] = {
     "inertia": lambda scored: np.square(np.min(scored.scores, axis=1)),
     "silhouette": _silhouettes,
 }
-"""The loss per row, or the gain, of metrics that have one."""
+"""The loss or gain per row, of the metrics that are a mean over rows."""
 
 
 def _relative(scored: Scored, power: int) -> float:
-    """The errors relative to those of the mean; NaN for a constant label."""
+    """Returns the error relative to that of the mean prediction; NaN for a constant label."""
     truth = scored.truth.astype("float64")
     spread = np.sum(np.abs(truth - np.mean(truth)) ** power)
     return float(np.sum(np.abs(_errors(scored)) ** power) / spread) if spread else float("nan")
 
 
 def _by_class(name: str) -> Callable[[Scored], float]:
-    """Precision, recall or F1: of the second of two classes, or the mean of all classes."""
+    """Returns precision, recall or F1: of the second of two classes, or the mean of all classes."""
 
     def value(scored: Scored) -> float:
         from sklearn import metrics  # noqa: PLC0415 - takes a second
@@ -193,7 +193,7 @@ def _by_class(name: str) -> Callable[[Scored], float]:
 
 
 def _by_curve(name: str) -> Callable[[Scored], float]:
-    """The mean area under a curve, over `measured_classes`; NaN without any."""
+    """Returns the mean area under a curve over `measured_classes`; NaN without such classes."""
 
     def value(scored: Scored) -> float:
         from sklearn import metrics  # noqa: PLC0415 - takes a second
@@ -208,7 +208,7 @@ def _by_curve(name: str) -> Callable[[Scored], float]:
 
 
 def _of_clusters(name: str) -> Callable[[Scored], float]:
-    """A measure of scikit-learn over features and clusters; NaN unless there are 2 or more."""
+    """Returns a measure of scikit-learn for clusterings; NaN for fewer than 2 clusters."""
 
     def value(scored: Scored) -> float:
         from sklearn import metrics  # noqa: PLC0415 - takes a second

@@ -13,14 +13,14 @@ from matchlake.params import Params
 from matchlake.schemas import Column as TableColumn
 from matchlake.schemas import TableName, TableSpec, quote_identifier, user_columns_of
 
-if TYPE_CHECKING:  # Reading conf loads this module, and not Spark.
+if TYPE_CHECKING:  # Spark is not imported here, because reading conf loads this module.
     from pyspark.sql import Column, DataFrame
     from pyspark.sql.types import DataType
 
     from matchlake.io.delta import Lakehouse
 
 RECORD = "training_set.json"
-"""The artifact of a run that holds the record of its training set."""
+"""The artifact of a run with the record of its training set."""
 
 
 class History(PointInTimeJoin):
@@ -30,9 +30,9 @@ class History(PointInTimeJoin):
     version: int | None = None
     """The Delta version that is read; null: the current one."""
     columns: tuple[str, ...] | None = None
-    """The columns that are read beside keys and times; null: all."""
+    """The columns to read besides keys and times; null: all columns."""
     prefix: str = ""
-    """Prefix of the joined columns, if the labels have columns of the same names."""
+    """Prefix of the joined columns, in case the labels have columns of the same names."""
 
     def read(self, lake: "Lakehouse") -> "DataFrame":
         """The columns to join, with their prefix; lazy."""
@@ -52,7 +52,7 @@ class History(PointInTimeJoin):
 
 
 class TrainingSet(Params):
-    """Labels and their history tables; with versions and a digest it is a record."""
+    """Labels and their history tables. If all versions and the digest are set, this is a record."""
 
     labels: TableName
     """The table of labels."""
@@ -60,12 +60,12 @@ class TrainingSet(Params):
     """The Delta version that is read; null: the current one."""
     history_tables: tuple[History, ...] = Field(min_length=1)
     digest: str | None = None
-    """Digest of the rows in any order; a rebuild must have the same."""
+    """Digest of the rows, independent of their order; a rebuild must give the same digest."""
 
     def pinned(self, lake: "Lakehouse") -> Self:
-        """The same with the current version of every table without a version.
+        """Returns a copy with the current version of every table that has no version.
 
-        A table that occurs more than once without a version is read at one version.
+        A table that occurs more than once without a version gets the same version.
         """
         current = {t: lake.version(t) for t, version in self.inputs() if version is None}
 
@@ -80,7 +80,7 @@ class TrainingSet(Params):
         return self.model_copy(update={"labels_version": labels, "history_tables": histories})
 
     def inputs(self) -> set[tuple[str, int | None]]:
-        """Every table with the version that is read."""
+        """Returns every table with its version."""
         return {(self.labels, self.labels_version)} | {
             (h.table, h.version) for h in self.history_tables
         }
@@ -90,11 +90,11 @@ class TrainingSetTable(Params):
     """A table and its training set."""
 
     table: TableName
-    """The table it is written to."""
+    """The table to which the training set is written."""
     comment: str
     """Comment of the table in the catalog."""
     user_columns: tuple[str, ...] | None = None
-    """The columns that hold the id of a person; `[]`: none; null: `user_id`, if the set has it."""
+    """The columns that are ids of persons; `[]`: none; null: `user_id`, if the set has it."""
     rows: TrainingSet
     """The labels and the histories that are joined to them."""
     run: str | None = None
@@ -102,7 +102,7 @@ class TrainingSetTable(Params):
 
 
 def read_training_set(lake: "Lakehouse", training_set: TrainingSet) -> "DataFrame":
-    """The labels with all history tables joined, at the versions of `training_set`; lazy."""
+    """Joins all history tables to the labels, at the versions of `training_set`; lazy."""
     from matchlake.features.point_in_time import point_in_time_join  # noqa: PLC0415 - brings Spark
 
     frame = lake.read(training_set.labels, training_set.labels_version)
@@ -112,16 +112,17 @@ def read_training_set(lake: "Lakehouse", training_set: TrainingSet) -> "DataFram
 
 
 def rebuild_training_set(lake: "Lakehouse", record: TrainingSet) -> "DataFrame":
-    """The training set of a record; raises ReconciliationError if a row differs.
+    """Rebuilds the training set of a record; raises ReconciliationError if a row differs.
 
-    Starts one Spark job, for the digest. Vacuumed versions cannot be read.
+    It starts one Spark job, for the digest. Vacuumed versions cannot be read.
     """
     frame = read_training_set(lake, record)
     actual = digest(frame)
     if actual != record.digest:
         raise ReconciliationError(
-            f"The training set on {record.labels} has digest {actual}, its record {record.digest}: "
-            "a table was rewritten under its version, or the join has changed since."
+            f"The training set on {record.labels} has the digest {actual}, but its record has "
+            f"{record.digest}: a table was rewritten under its version, or the join has changed "
+            "since."
         )
     return frame
 
@@ -135,15 +136,15 @@ def log_training_set(run: Run, record: TrainingSet) -> None:
 
 
 def recorded_training_set(tracker: Tracker, run_id: str) -> TrainingSet:
-    """The record of `log_training_set`; raises ModelError if the run has none."""
+    """Reads the record of `log_training_set`; raises ModelError if the run has none."""
     try:
         return TrainingSet.model_validate_json(tracker.read_text(run_id, RECORD))
     except ValidationError as error:
-        raise ModelError(f"{RECORD} of run {run_id} is no record of a training set.") from error
+        raise ModelError(f"{RECORD} of run {run_id} is not a record of a training set.") from error
 
 
 def training_set_table(training_set: TrainingSetTable, frame: "DataFrame") -> TableSpec:
-    """The table for the rows of `frame`; column comments come from the source tables."""
+    """Returns the table for the rows of `frame`; column comments come from the source tables."""
     columns = [
         TableColumn(field.name, field.dataType.simpleString(), field.metadata.get("comment", ""))
         for field in frame.schema
@@ -158,7 +159,7 @@ def training_set_table(training_set: TrainingSetTable, frame: "DataFrame") -> Ta
 
 
 def digest(frame: "DataFrame") -> str:
-    """Rows and a sum of their hashes, equal for equal rows in any order; starts one Spark job."""
+    """Returns row count and sum of row hashes, independent of the order; one Spark job."""
     from pyspark.sql import functions as F  # noqa: PLC0415 - reading conf loads this module
 
     parts = [part for field in frame.schema for part in _hashed(field.name, field.dataType)]
@@ -169,7 +170,7 @@ def digest(frame: "DataFrame") -> str:
 
 
 def _hashed(name: str, kind: "DataType") -> "list[Column]":
-    """The column and the positions of its nulls, which its hash ignores."""
+    """Returns the column, and the positions of its nulls, which a hash would ignore."""
     from pyspark.sql import functions as F  # noqa: PLC0415
     from pyspark.sql.types import AtomicType  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Runs a search whose trials are kept: a child run of MLflow each, and `gold.trials`."""
+"""Runs a search and logs its trials as child runs of MLflow and in `gold.trials`."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,15 @@ from matchlake.search.trial import TRIALS, Trial, trial_rows
 _log = logging.getLogger(__name__)
 
 _EVERY = 20
-"""Trials between two writes of `gold.trials`."""
+"""The number of trials between two writes of `gold.trials`."""
 
 
 @dataclass
 class TrialLog:
-    """The trials of one search, as they are kept.
+    """Logs the trials of one search.
 
-    A trial is in the journal first. After a crash, those that MLflow does not have completely are
-    logged again, and the table gets all rows.
+    A trial is first written to the journal. After a crash, trials that are missing or incomplete in
+    MLflow are logged again, and the table gets all rows.
     """
 
     lake: Lakehouse
@@ -35,7 +35,7 @@ class TrialLog:
     journal: Journal
     search: Search
     metric: str
-    """What the search measures."""
+    """The metric of the search."""
     _waiting: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -44,7 +44,7 @@ class TrialLog:
     def run_search(self, objective: Objective) -> Mapping[str, Any]:
         """Runs the trials and logs them; returns the hyperparameters of the best one.
 
-        The Spark jobs of a trial that takes too long are cancelled. Raises FitError if all trials
+        If a trial exceeds its time, its Spark jobs are cancelled. Raises FitError if all trials
         fail.
         """
         spark = self.lake.spark
@@ -64,7 +64,10 @@ class TrialLog:
 
     @contextmanager
     def _open(self) -> Iterator[None]:
-        """Logs what an earlier run left out; writes the last rows at the end, after errors too."""
+        """Logs what an earlier run left out.
+
+        At the end, also after errors, writes the last rows.
+        """
         if self.journal.trials:
             logged = self._children.finished()
             for trial in self.journal.trials:
@@ -83,7 +86,7 @@ class TrialLog:
             self._write()
 
     def _log_result(self, result: Result) -> None:
-        """Logs the pictures and the best hyperparameters to the run itself."""
+        """Logs the plots and the best hyperparameters to the run itself."""
         search = self.search
         figures = search_plots(result.trials, search.space, self.metric, maximize=search.maximize)
         for file, figure in figures.items():
@@ -107,7 +110,7 @@ class TrialLog:
         )
 
     def _write(self) -> None:
-        """All trials so far; rows that the table has are not written again."""
+        """Writes all trials so far; existing rows of the table are not written again."""
         self._waiting = 0
         trials = self.journal.trials
         if not trials:

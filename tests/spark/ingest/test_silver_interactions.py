@@ -208,7 +208,7 @@ def test_job_without_a_source_builds_no_interactions(spark: SparkSession, tmp_pa
 
 WRONG = [
     ({"sources": {}}, "at least 1 item"),
-    ({"sources": {"a": {"rating": "reflect('x')"}}}, "none of the allowed functions"),
+    ({"sources": {"a": {"rating": "reflect('x')"}}}, "not an allowed function"),
     ({"sources": {"a": {"rating": "1"}}, "aggregation": "count"}, "leave out the rating of a"),
     ({"sources": {"a": {}}, "reference_time": "2024-05-01"}, "only with half_life_days"),
     ({"sources": {"a": {}}, "half_life_days": 0}, "greater than 0"),

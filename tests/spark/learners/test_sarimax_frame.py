@@ -51,7 +51,7 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     assert found["reason"].isna().all()
     others = rows[rows["prediction"].isna()]
     assert len(others) == 3
-    assert set(others["reason"]) == {"the model does not know this series", "equal"}
+    assert set(others["reason"]) == {"the series is not in the model", "equal"}
 
 
 @pytest.mark.soak

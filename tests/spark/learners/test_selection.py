@@ -30,7 +30,7 @@ def compare(frame: DataFrame, name: str, methods: tuple[str, ...]) -> None:
         params = SelectParams.model_validate({"method": method})
         score, p_value = expected[method]
         if score is None:
-            with pytest.raises(InputError, match="No feature is left"):
+            with pytest.raises(InputError, match="keeps no feature"):
                 select_features(frame, label, params, columns=[feature])
             continue
         (found,) = select_features(frame, label, params, columns=[feature]).scores

@@ -120,7 +120,7 @@ def test_unknown_estimators_and_parameters_are_refused(
 @pytest.mark.parametrize(
     ("change", "label", "message"),
     [
-        ({"b": "IF(a > 0, NULL, b)"}, "y", "no missing and no infinite values.*some: b"),
+        ({"b": "IF(a > 0, NULL, b)"}, "y", "not accept missing or infinite values.*some: b"),
         ({"c": "DOUBLE('Infinity')"}, "y", "some: c"),
         ({"y": "1D"}, "y", "All training rows have the label 1.0"),
         ({"y": "IF(a > 0, NULL, y)"}, "y", "training rows have no label"),

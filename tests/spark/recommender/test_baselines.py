@@ -221,7 +221,7 @@ def test_integer_ids_and_pairs_that_come_twice(
 def test_errors_have_instructions(interactions: DataFrame) -> None:
     with pytest.raises(InputError, match=r"have 9 items, but max_items is 5: .*fit slim"):
         fit_ease(interactions, EaseParams(max_items=5))
-    with pytest.raises(InputError, match="interactions hold no"):
+    with pytest.raises(InputError, match="interactions have no"):
         fit_bias(interactions.where("false"))
     with pytest.raises(InputError, match="There are no interactions"):
         fit_ease(interactions.where("false"))

@@ -116,10 +116,15 @@ AKS: tuple[Edit, ...] = (
     ("deployment.yaml", r"livenessProbe", "aliveProbe", "needs a livenessProbe"),
     ("deployment.yaml", r"port: http", "port: web", "asks port web"),
     ("deployment.yaml", r"containerPort: 8080", "containerPort: '8080'", "Kubernetes refuses"),
-    ("deployment.yaml", r"serviceAccountName: matchlake", "serviceAccountName: x", "no ServiceAcc"),
+    (
+        "deployment.yaml",
+        r"serviceAccountName: matchlake",
+        "serviceAccountName: x",
+        "not a ServiceAcc",
+    ),
     ("deployment.yaml", r"selector:", "replicas: 3\n  selector:", "replicas must be left out"),
     ("deployment.yaml", r"apps/v1", "apps/v1beta1", "apiVersion of Deployment is apps/v1"),
-    ("deployment.yaml", r"kind: Deployment", "kind: Deploymant", "'Deploymant' is none of"),
+    ("deployment.yaml", r"kind: Deployment", "kind: Deploymant", "'Deploymant' is not one of"),
     ("deployment.yaml", r"  name: matchlake\n", "  name: Match_Lake\n", "refuses the name"),
     ("deployment.yaml", r"  namespace: matchlake\n", "", "has no namespace"),
     (
@@ -136,20 +141,20 @@ AKS: tuple[Edit, ...] = (
         "imagePullPolicy: Never\n        image: a:1",
         "twice",
     ),
-    ("service.yaml", r"targetPort: http", "targetPort: 9000", "targetPort 9000 is no port"),
+    ("service.yaml", r"targetPort: http", "targetPort: 9000", "targetPort 9000 is not a port"),
     ("service.yaml", r"type: ClusterIP", "type: LoadBalancer", "open to the outside"),
     ("service.yaml", r"selector:\n.*\n", "selector: {app: x}\n", "selector finds no pod"),
     ("hpa.yaml", r"minReplicas: 3", "minReplicas: 30", "minReplicas 30 is above"),
-    ("hpa.yaml", r"averageUtilization: 70", "averageUtilization: 700", "no percentage"),
-    ("hpa.yaml", r"    name: matchlake\n", "    name: other\n", "'other' is no Deployment"),
-    ("pdb.yaml", r"minAvailable: 2", "minAvailable: 3", "no node could be drained"),
+    ("hpa.yaml", r"averageUtilization: 70", "averageUtilization: 700", "not a percentage"),
+    ("hpa.yaml", r"    name: matchlake\n", "    name: other\n", "'other' is not a Deployment"),
+    ("pdb.yaml", r"minAvailable: 2", "minAvailable: 3", "no node with such a pod can be drained"),
     (
         "network-policy.yaml",
         r"podSelector:[\s\S]*policyTypes",
         "podSelector: {matchLabels: {a: b}}\n  policyTypes",
         "no NetworkPolicy selects",
     ),
-    ("kustomization.yaml", r"- pdb.yaml", "- pdb.yml", "pdb.yml is no file"),
+    ("kustomization.yaml", r"- pdb.yaml", "- pdb.yml", "pdb.yml is not a file"),
     ("namespace.yaml", r"kind: Namespace", "kind: Secret", "holds values of secrets"),
     ("service-account.yaml", r"metadata:", "metadata: [", "cannot be read"),
 )
@@ -275,7 +280,7 @@ def test_a_containerfile_of_another_hand_is_read(tmp_path: Path) -> None:
         ({"namespace": "ends-"}, "refused by Kubernetes"),
         ({"image": "matchlake:latest"}, "instead of latest"),
         ({"image": "matchlake"}, "neither a tag nor a digest"),
-        ({"image": "Match Lake:1"}, "no name of an image"),
+        ({"image": "Match Lake:1"}, "not an image name"),
         ({"port": 80}, "1024"),
         ({"profile": "ha", "scaling": {"max_replicas": 2}}, "below the 3 replicas"),
         ({"scaling": {"cpu_percent": 170}}, "100"),
@@ -347,7 +352,7 @@ def test_the_commands_render_and_check(tmp_path: Path) -> None:
     assert "deployment.yaml" in done.output
     assert call("check", str(tmp_path / "aks")).output.endswith("no mistakes\n")
     refused: Callable[[], Any] = lambda: check_folder(tmp_path / "none")  # noqa: E731
-    with pytest.raises(ConfigError, match="is no folder"):
+    with pytest.raises(ConfigError, match="is not a folder"):
         refused()
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no YAML, JSON or Containerfile"):

@@ -54,10 +54,10 @@ def test_a_server_knows_the_users_of_the_last_erasure(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"has 3 erased user\(s\), but conf has no erase\.salt"):
         ServedErasedUsers(path, None)
     path.write_text("{")
-    with pytest.raises(ConfigError, match="is not the file of erased users"):
+    with pytest.raises(ConfigError, match="is not a file of erased users"):
         served.refresh()
     path.unlink()
-    with pytest.raises(ConfigError, match=r"is gone\. The users that were in it stay erased"):
+    with pytest.raises(ConfigError, match=r"was deleted. Its users stay erased"):
         served.refresh()
     assert "bob" in served
 
@@ -66,7 +66,7 @@ def test_a_process_without_the_file_says_so(caplog: pytest.LogCaptureFixture) ->
     assert erased_users(None, None, EnvironmentSecrets()) is None
     assert caplog.text == ""
     assert erased_users(None, SecretRef(scope="s", key="k"), EnvironmentSecrets()) is None
-    assert "erased users are not known here" in caplog.text
+    assert "erased users are unknown here" in caplog.text
 
 
 def test_an_erasure_at_the_same_time_is_not_lost(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_champion_that_cannot_score_stops_nothing_and_erased_users_are_left_ou
 def test_the_job_is_told_where_it_is_misdeclared() -> None:
     base = {"env": "test", "checkpoints": str(Path("c")), **scored_conf("127.0.0.1:9", "e")}
     for change, said in (
-        ({"batch": "2 seconds"}, "no interval of at least 5 seconds"),
+        ({"batch": "2 seconds"}, "not an interval of at least 5 seconds"),
         ({"trigger": "soon"}, "neither available_now nor an interval"),
         ({"names": ["x"]}, "x is no stream here; declared: e"),
     ):

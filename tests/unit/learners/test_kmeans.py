@@ -180,7 +180,7 @@ def test_bad_rows_are_refused() -> None:
         "string": ["1", "x"],
         "timestamp": pd.date_range("2024", periods=2),
     }.items():
-        with pytest.raises(SchemaError, match=f"Column a is {name}, and k-means needs numbers"):
+        with pytest.raises(SchemaError, match=f"Column a is {name}, but k-means needs numbers"):
             sweep_clusters(pd.DataFrame({"a": column}), ["a"], KmeansParams(k=1))
 
 

@@ -87,8 +87,8 @@ CHANGED = {
         ("null", "1 periods without a value before the last known one"),
         ("twice", "two rows of the time 2020-04-01"),
         ("off", "the time 2020-04-02 00:00:00 does not fit the frequency MS"),
-        ("infinite", "values that are infinite"),
-        ("price", "an exogenous column with a missing or infinite value"),
+        ("infinite", "values are infinite"),
+        ("price", "an exogenous value is missing or infinite"),
         ("time", "a row without a time"),
     ],
 )
@@ -102,7 +102,10 @@ def test_a_series_that_cannot_be_fitted_has_a_reason(name: str, reason: str) -> 
 
 @pytest.mark.parametrize(
     ("future", "reason"),
-    [(3, "exogenous values of 3 future periods, not of 6"), (6, "with a missing future value")],
+    [
+        (3, "exogenous values of 3 future periods, not of 6"),
+        (6, "a future exogenous value is missing or infinite"),
+    ],
 )
 def test_a_forecast_needs_the_future_of_its_exogenous_columns(future: int, reason: str) -> None:
     made = rows(future=future)

@@ -29,7 +29,7 @@ def test_scores_and_p_values_are_those_of_scipy_and_scikit_learn(name: str) -> N
         params = SelectParams.model_validate({"method": method})
         score, p_value = expected[method]
         if score is None:
-            with pytest.raises(InputError, match="No feature is left"):
+            with pytest.raises(InputError, match="keeps no feature"):
                 select_features(given.rows, label, params, columns=[feature])
             continue
         (found,) = select_features(given.rows, label, params, columns=[feature]).scores
@@ -190,7 +190,7 @@ def test_p_values_are_corrected_for_their_number() -> None:
             {"method": "chi_square"},
             "chi_square needs a label of classes .* is double",
         ),
-        ("nothing", {}, "No feature is left by anova. x: fewer than two groups"),
+        ("nothing", {}, "keeps no feature by anova. x: fewer than two groups"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(label: str, params: Any, text: str) -> None:

@@ -151,10 +151,10 @@ def _damaged_comparison(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without_comparison, "holds no comparison"),
+        (_without_comparison, "has no comparison"),
         (_damaged_comparison, "is damaged"),
-        (lambda path: path.write_bytes(b"no model"), "is no ONNX model|holds no comparison"),
-        (lambda path: path.write_bytes(b""), "is no ONNX model|holds no comparison"),
+        (lambda path: path.write_bytes(b"no model"), "is no ONNX model|has no comparison"),
+        (lambda path: path.write_bytes(b""), "is no ONNX model|has no comparison"),
         (lambda path: path.unlink(), "does not exist"),
     ],
 )
@@ -207,5 +207,5 @@ def test_a_place_that_cannot_be_is_refused(tmp_path: Path, name: str, message: s
 def test_a_model_without_held_out_rows_is_not_exported(tmp_path: Path) -> None:
     made = model()
     rows = HeldOut.of(made.features, pd.DataFrame(COLUMNS)[:0])
-    with pytest.raises(ModelError, match="No held-out rows"):
+    with pytest.raises(ModelError, match="no held-out rows"):
         write_export(made, rows, "json", tmp_path / "m.json")

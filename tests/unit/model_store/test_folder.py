@@ -134,7 +134,7 @@ def test_a_manifest_that_leads_out_of_its_folder_is_refused(tmp_path: Path, name
     files = json.loads((folder / "manifest.json").read_text())["files"]
     name = name.format(str(other).lstrip("/"))
     edit_manifest(folder, files=files | {name: files["users/part-0.parquet"]})
-    with pytest.raises(ModelError, match="which is not in its folder"):
+    with pytest.raises(ModelError, match="which is outside the folder"):
         load_numpy(folder)
 
 

@@ -40,6 +40,6 @@ def test_each_series_has_its_forecast_or_a_reason(tmp_path: Path) -> None:
     found = served.predict(None, rows).set_index("shop")
     assert found.loc["a", "day"].tolist() == days[40:].tolist()
     assert np.isfinite(found.loc["a", "prediction"]).all()
-    assert found.loc["b", "reason"] == "the model does not know this series"
+    assert found.loc["b", "reason"] == "the series is not in the model"
     with pytest.raises(SchemaError, match=r"Missing column\(s\) in the rows: value"):
         served.predict(None, rows.drop(columns="value"))

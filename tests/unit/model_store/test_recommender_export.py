@@ -84,7 +84,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         write_recommender(saved(tmp_path / "model"), tmp_path / "best.bin")
     (tmp_path / "no.onnx").write_bytes(b"no graph")
     assert read_recommender(tmp_path / "no.onnx") is None
-    with pytest.raises(ModelError, match="is no ONNX model"):
+    with pytest.raises(ModelError, match="is not an ONNX model"):
         run("verify", str(tmp_path / "no.onnx"))
 
 

@@ -128,6 +128,9 @@ def test_few_rows_and_missing_labels_are_said_and_no_alarm() -> None:
     before = rows(500, random)
     empty = judged(before, rows(0, random), 0)
     assert (empty.alarms, empty.note) == ((), "0 rows, fewer than 30: not judged")
+    untested = judged(rows(0, random), before, 0)
+    assert untested.alarms == ()
+    assert untested.note == "the test part of the training version has no rows: not judged"
     unlabelled = judged(before, rows(500, random).assign(**{LABEL: np.nan}), 0)
     assert unlabelled.quality is None
     assert unlabelled.labels == 0

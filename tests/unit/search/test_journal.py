@@ -49,7 +49,7 @@ def test_another_search_is_not_continued(tmp_path: Path) -> None:
         Journal(tmp_path / "j.jsonl", "b")
     file = tmp_path / "j.jsonl"
     file.write_text(file.read_text() + '{"number": 1}\n')
-    with pytest.raises(InputError, match="line 4, is no trial: KeyError"):
+    with pytest.raises(InputError, match="line 4, is not a valid trial: KeyError"):
         Journal(file, "a")
 
 

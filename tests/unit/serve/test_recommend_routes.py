@@ -167,7 +167,7 @@ def test_values_that_overflow_are_refused() -> None:
     items = ItemFactors(factors, np.zeros(2, np.float32), problem)
     session: Any = None
     served = RecommenderServer(session, signature, "1", items, ["a", "b"])
-    with pytest.raises(RequestError, match="too large to be folded in"):
+    with pytest.raises(RequestError, match="too large for a fold-in"):
         served.recommend_new({"a": 9e29}, 1, [])
     assert served.recommend_new({"a": 2.0}, 1, []).items == ["b"]
 

@@ -149,7 +149,7 @@ def test_other_files_are_no_export(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path, message in (
         (tmp_path / "a.onnx", "onnxruntime cannot load"),
-        (tmp_path / "empty", "is no export"),
+        (tmp_path / "empty", "is not an export"),
         (tmp_path / "none.onnx", "cannot be read"),
     ):
         with pytest.raises(ModelError, match=message):

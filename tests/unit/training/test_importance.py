@@ -124,7 +124,7 @@ def test_columns_of_a_group_are_shuffled_together() -> None:
         ("truth", {}, "columns", "truth"),
         ("label", {"groups": {"g": ["d"]}}, "columns", "the columns that the model reads: d"),
         ("label", {"groups": {"g": ["a"], "h": ["a"]}}, "columns", "a is in two groups"),
-        ("label", {"groups": {"g": ["a"]}}, "features", "groups are of columns"),
+        ("label", {"groups": {"g": ["a"]}}, "features", "groups are possible only"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(

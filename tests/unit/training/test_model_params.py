@@ -97,7 +97,7 @@ FORECAST: dict[str, Any] = {
         ({"task": "regression"}, "sarimax go together"),
         ({"split": {"kind": "random"}}, "needs kind time with the last key: column: day"),
         ({"keys": ["day", "shop"]}, "needs kind time with the last key: column: shop"),
-        ({"features": {"x": {"kind": "number"}}}, "forecasting takes none"),
+        ({"features": {"x": {"kind": "number"}}}, "forecasting cannot have features"),
         ({"metric": "log_loss"}, "choose one of mae, rmse, smape"),
     ],
 )

@@ -31,7 +31,7 @@ def test_a_model_has_its_training_params(tmp_path: Path, caplog: pytest.LogCaptu
     then = load_config("demo", ["train.algorithm=matchbox", "train.weight=rating"]).train
     assert then.features.users
     assert load_training_params(tmp_path, today) == today
-    assert "has no training parameters" in caplog.text
+    assert "has no valid training parameters" in caplog.text
     save_training_params(tmp_path, then)
     assert load_training_params(tmp_path, today) == then
     (tmp_path / "train.json").write_text('{"algorithm": "another"}')

@@ -57,7 +57,7 @@ def test_every_metric_has_a_panel_with_titles_in_words() -> None:
     ]
     curve = reliability([(0.5, 0.4), (0.9, 0.85)]).axes[0]
     assert list(curve.lines[1].get_ydata()) == [0.4, 0.85]
-    assert reliability([]).axes[0].get_ylabel() == "Ratings of the test part inside"
+    assert reliability([]).axes[0].get_ylabel() == "Test ratings in the interval"
 
 
 def test_names_and_descriptions_tell_runs_apart() -> None:

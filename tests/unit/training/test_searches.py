@@ -63,9 +63,9 @@ def test_the_validation_part_is_of_training_rows(given: dict[str, Any]) -> None:
     [
         ({"space": {"ranks": [8]}}, r"no hyperparameter 'ranks'. Did you mean rank\?"),
         ({"space": {"rank": [0]}}, "rank: 0 is not possible"),
-        ({"space": {"nu": {"low": 0, "high": 1}}, "kind": "grid"}, "a grid needs single values"),
+        ({"space": {"nu": {"low": 0, "high": 1}}, "kind": "grid"}, "a grid needs separate values"),
         ({"space": {"rank": [8, 9]}, "kind": "grid", "trials": 1}, "search.trials allows 1"),
-        ({"space": {"patience": [1]}}, "has nothing to stop a fit early by"),
+        ({"space": {"patience": [1]}}, "trials have no validation part"),
         ({"space": {"weight": ["1"]}}, "no hyperparameter 'weight'"),
     ],
 )
@@ -82,7 +82,7 @@ def test_only_a_fit_that_reports_can_be_pruned() -> None:
     assert not PopularityParams().measures_validation
     pruned = {"prune": True, "space": {"rank": [8]}}
     assert TrainParams.model_validate({"search": pruned}).search
-    with pytest.raises(ValidationError, match=r"search\.prune: no trainer of a model reports"):
+    with pytest.raises(ValidationError, match=r"search\.prune: trainers of models report no"):
         ModelParams.model_validate(DECLARED | {"search": {"prune": True, "space": {"alpha": [1]}}})
 
 

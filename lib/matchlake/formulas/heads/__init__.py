@@ -1,4 +1,4 @@
-"""Heads: what turns the features of a row into its prediction, the same in every engine."""
+"""Heads: fitted models that compute the same prediction of a row in every engine."""
 
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from matchlake.formulas.heads.trees import TreesHead
 AnyHead = Annotated[
     LinearHead | TreesHead | CentroidsHead | GraphHead | OpaqueHead, Field(discriminator="kind")
 ]
-"""A head, by its `kind`: a new kind is a file of this folder and a name here."""
+"""Any head, distinguished by `kind`. A new kind is a new file of this folder, listed here."""
 
 __all__ = [
     "AnyHead",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class CentroidsHead(Head):
     """The Euclidean distance to each centre, and the number of the nearest one.
 
-    A missing feature gives no prediction. Of equal distances the first centre counts.
+    A row with a missing feature has no prediction. If distances are equal, the first centre wins.
     """
 
     kind: Literal["centroids"] = "centroids"
@@ -48,7 +48,7 @@ class CentroidsHead(Head):
         return len(self.centers) * len(self.columns)
 
     def sql_limit(self) -> str | None:
-        """Too many terms make SQL that engines compile slowly."""
+        """Returns a reason for many terms, because engines compile such SQL slowly."""
         if self.size() <= LARGEST_SQL:
             return None
         return f"it has {self.size()} terms, and SQL has at most {LARGEST_SQL}"
@@ -68,7 +68,7 @@ class CentroidsHead(Head):
         return texts
 
     def onnx_scores(self, graph: "Graph", matrix: str) -> str:
-        """The distances as differences, squares and a fixed order of additions."""
+        """Adds the distances to the graph; squared differences are added in a fixed order."""
         rows = graph.add("Unsqueeze", matrix, graph.integers([1]))
         apart = graph.add("Sub", rows, graph.constant(self._centers))
         squares = graph.add("Mul", apart, apart)

@@ -1,4 +1,4 @@
-"""Models of other frameworks as heads: what those with a graph and those without have in common."""
+"""Heads for models of other frameworks, with and without an ONNX graph."""
 
 from typing import Literal, Self
 
@@ -12,13 +12,13 @@ from matchlake.formulas.numpy import rows_with_nan
 from matchlake.formulas.sql import Dialect
 
 ROWS = 8192
-"""The most rows that are scored at once."""
+"""The maximum number of rows that are scored at once."""
 
 
 class ExternalHead(Head):
     """A model of another framework, from the features to the scores.
 
-    A missing feature gives no prediction. There is no SQL.
+    A row with a missing feature has no prediction. Such a head has no SQL.
     """
 
     link: Literal["identity", "exp", "logit", "softmax"] = "identity"
@@ -42,7 +42,7 @@ class ExternalHead(Head):
         return self.link
 
     def tolerance(self) -> float:
-        """A network computes in 32 bits, and each machine in its own order."""
+        """The tolerance for sums in 32 bits, whose order differs between machines."""
         return 1e-6
 
     def sql_scores(self, dialect: Dialect) -> list[str]:
@@ -71,7 +71,7 @@ class ExternalHead(Head):
         return np.where(rows_with_nan(matrix)[:, None], np.nan, found)
 
     def known_scores(self, matrix: Matrix) -> Matrix:
-        """The scores of rows without missing features, as many as `expected_scores` each."""
+        """Returns the scores of rows without missing features, `expected_scores` per row."""
         raise NotImplementedError
 
 
@@ -79,14 +79,14 @@ class OpaqueHead(ExternalHead):
     """A model that only its framework can score, with the files of the framework.
 
     Spark scores it in Python workers, which need the framework. It has neither SQL nor ONNX: a
-    model with an ONNX file is a `GraphHead`, whose `source` may hold these files.
+    model with an ONNX file is a `GraphHead`, and its `source` may hold the framework's files.
     """
 
     kind: Literal["opaque"] = "opaque"
     folder: Folder
 
     def size(self) -> int:
-        """The bytes of the packed files."""
+        """The bytes of the compressed files."""
         return len(self.folder.content) * 3 // 4
 
     def packages(self) -> tuple[str, ...]:
@@ -94,11 +94,11 @@ class OpaqueHead(ExternalHead):
         return PACKAGES[self.folder.flavor]
 
     def sql_limit(self) -> str | None:
-        """There is no SQL: only the framework scores it."""
+        """Returns the reason: only the framework can score the model."""
         return f"only {self.folder.loader or self.folder.flavor} can score it"
 
     def onnx_limit(self) -> str | None:
-        """There is no graph: only the framework scores it."""
+        """Returns the reason: only the framework can score the model."""
         return self.sql_limit()
 
     def known_scores(self, matrix: Matrix) -> Matrix:

@@ -24,25 +24,25 @@ Scorer = Callable[[Matrix], Any]
 Flavor = Literal["keras", "torch", "python"]
 
 LARGEST = 100_000_000
-"""The most characters of a folder in base64."""
+"""The maximum number of characters of a folder in base64."""
 LARGEST_UNPACKED = 1_000_000_000
-"""The most bytes of its files."""
+"""The maximum number of bytes of its files."""
 KERAS_FILE, TORCH_FILE = "model.keras", "model.pt2"
 PACKAGES: dict[Flavor, tuple[str, ...]] = {
     "keras": ("keras", "jax"),
     "torch": ("torch",),
     "python": (),
 }
-"""The packages that a flavor needs beside its files."""
+"""The packages that a flavor needs besides its files."""
 _FUNCTION = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 _MARK = "__matchlake_loads_models__"
 _LONG_AGO = (1980, 1, 1, 0, 0, 0)
 
 
 def loads_models(function: Callable[[Path], Scorer]) -> Callable[[Path], Scorer]:
-    """Marks a function as a loader of the flavor `python`: from a folder to a scorer.
+    """Marks a function of the flavor `python` that loads a scorer from a folder.
 
-    Only marked functions are called, so that a model cannot name another function.
+    Only marked functions are called, so that a model cannot call any other function.
     """
     setattr(function, _MARK, True)
     return function
@@ -55,13 +55,13 @@ class Folder(Params):
     """`keras`: model.keras. `torch`: model.pt2 of `torch.export.save`. `python`: any files, which
     the function `loader` reads."""
     loader: str | None = Field(None, pattern=_FUNCTION)
-    """Of the flavor python: the function `module:name`, marked by `loads_models`."""
+    """Only for the flavor python: the function `module:name`, marked by `loads_models`."""
     content: str = Field(max_length=LARGEST, repr=False)
     """The files as ZIP in base64."""
 
     @classmethod
     def of(cls, path: Path, flavor: Flavor, loader: str | None = None) -> Self:
-        """The files below `path`; the same files give the same bits."""
+        """Returns the files below `path`; the same files give the same bits."""
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             for each in sorted(each for each in path.rglob("*") if each.is_file()):
@@ -86,24 +86,24 @@ class Folder(Params):
         try:
             return zipfile.ZipFile(io.BytesIO(base64.b64decode(self.content, validate=True)))
         except (binascii.Error, zipfile.BadZipFile):
-            raise ValueError("the folder is no ZIP in base64") from None
+            raise ValueError("the folder is not a ZIP file in base64") from None
 
     @contextmanager
     def unpacked(self) -> Iterator[Path]:
-        """A new folder with the files, until the context ends."""
+        """Yields a new folder with the files, and removes it at the end of the context."""
         with (
             tempfile.TemporaryDirectory(prefix="matchlake-model-") as place,
             self._archive() as all_,
         ):
-            all_.extractall(place)  # leaves out what would lie outside of the place
+            all_.extractall(place)  # skips files whose path leads out of the folder
             yield Path(place)
 
 
 @lru_cache(maxsize=4)
 def scorer_of(folder: Folder) -> Scorer:
-    """The function that scores by a folder, loaded once per process.
+    """Returns the function that scores with a folder's model, loaded once per process.
 
-    Raises ValueError if the framework is not installed, or the files are not what they should be.
+    Raises ValueError if the framework is not installed, or the files are not a valid model.
     """
     with folder.unpacked() as path:
         try:

@@ -1,8 +1,8 @@
-"""What every head gives: scores of a row, and from the scores its prediction, in every engine.
+"""The base class of heads: computes scores of a row, and a prediction from the scores.
 
-A kind of head makes one or more scores per row. A link makes the outputs of the scores, and is the
-same code for all kinds (`links`). A row without a score, because a feature is missing or a sum is
-not a number, has null outputs.
+Each kind of head computes one or more scores per row. A link turns the scores into outputs; all
+kinds share the code in `links`. A row has null outputs if a feature is missing or a sum is not a
+number.
 """
 
 import math
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float64]
 Task = Literal["regression", "classification", "clustering"]
 Stage = dict[str, str]
-"""SQL by the name of the column that it makes."""
+"""SQL expressions by the name of their column."""
 
 
 class HeadOutput(NamedTuple):
@@ -44,7 +44,8 @@ class Head(Params):
     labels: tuple[str, ...] | None = Field(None, min_length=2)
     """The classes of a classification, in the order of their probabilities."""
     decision_threshold: float | None = Field(None, gt=0, lt=1)
-    """The second of two labels is predicted if its probability is above; null: above one half."""
+    """The second of two labels is predicted if its probability is above this threshold; null:
+    0.5."""
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
@@ -52,7 +53,7 @@ class Head(Params):
             if len(set(names)) != len(names):
                 raise ValueError(f"{what} has a name twice")
         if any(each in label for label in self.labels or () for each in links.REFUSED_IN_LABELS):
-            raise ValueError("a label has the character 0 or 1, which marks a missing one in ONNX")
+            raise ValueError("a label contains the character 0 or 1, which marks a missing label")
         return self
 
     @model_validator(mode="after")
@@ -68,7 +69,7 @@ class Head(Params):
         return "classification" if self.labels else "regression"
 
     def output_link(self) -> links.Link:
-        """What makes the outputs of the scores."""
+        """The link that turns the scores into outputs."""
         raise NotImplementedError
 
     def outputs(self) -> list[HeadOutput]:
@@ -80,15 +81,15 @@ class Head(Params):
         raise NotImplementedError
 
     def sql_limit(self) -> str | None:
-        """Why the head has no SQL, as a part of a sentence; None if it has SQL."""
+        """Returns why the head has no SQL, as part of a sentence; None if it has SQL."""
         raise NotImplementedError
 
     def onnx_limit(self) -> str | None:
-        """Why the head has no ONNX graph, as a part of a sentence; None if it has one."""
+        """Returns why the head has no ONNX graph, as part of a sentence; None if it has one."""
         return None
 
     def packages(self) -> tuple[str, ...]:
-        """The packages that a score needs beside those of this product."""
+        """The packages that scoring needs besides those of this project."""
         return ()
 
     def tolerance(self) -> float:
@@ -96,7 +97,7 @@ class Head(Params):
         return 1e-12
 
     def scores(self, matrix: Matrix) -> Matrix:
-        """The scores (rows, scores) of a matrix (rows, columns), NaN for a missing one."""
+        """Returns the scores (rows, scores) of a matrix (rows, columns), NaN if missing."""
         raise NotImplementedError
 
     def sql_scores(self, dialect: Dialect) -> list[str]:
@@ -110,7 +111,7 @@ class Head(Params):
     def numpy(self, matrix: Matrix) -> dict[str, npt.NDArray[Any]]:
         """The outputs by name, from a matrix (rows, columns) with NaN for a missing feature.
 
-        A row without a prediction has NaN; the label None; the cluster -1.
+        In a row without a prediction, numbers are NaN, the label is None, and the cluster is -1.
         """
         if matrix.ndim != 2 or matrix.shape[1] != len(self.columns):  # noqa: PLR2004
             raise ValueError(f"the matrix is {matrix.shape}, not (rows, {len(self.columns)})")
@@ -124,18 +125,18 @@ class Head(Params):
             return links.in_numpy(self.output_link(), self._labels, scores, self._cut)
 
     def sql_stages(self, dialect: Dialect) -> list[Stage]:
-        """Select lists over the feature columns, each over the one before; the last has outputs."""
+        """Returns select lists; each reads the one before it, the first reads the features."""
         scores = self.sql_scores(dialect)
         return links.in_sql(self.output_link(), self.labels, scores, dialect, self._cut)
 
     def onnx(self, graph: "Graph", matrix: str) -> Mapping[str, str]:
-        """The names of the outputs' tensors, by the name of the output."""
+        """Returns the name of the tensor of each output."""
         scores = self.onnx_scores(graph, matrix)
         return links.in_onnx(self.output_link(), self.labels, scores, graph, self._cut)
 
     @cached_property
     def _cut(self) -> float | None:
-        """The threshold as log odds where the score is one, else as it is."""
+        """Returns the threshold as log odds for the link logit, else as a probability."""
         if self.decision_threshold is None or self.output_link() != "logit":
             return self.decision_threshold
         return math.log(self.decision_threshold / (1 - self.decision_threshold))

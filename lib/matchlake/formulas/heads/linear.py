@@ -15,29 +15,32 @@ if TYPE_CHECKING:
     from matchlake.formulas.onnx import Graph
 
 LARGEST_SQL = 1000
-"""The most terms, over all scores, that a linear model has in SQL."""
+"""The maximum number of terms, over all scores, of a linear model in SQL."""
 
 
 class LinearHead(Head):
     """`intercept + sum of weight * feature` for each score.
 
-    Regression has one score with the link identity, or exp for counts. Two classes have one score
-    with logit, more classes have one each with softmax. A missing feature gives no prediction.
+    Regression has one score and the link identity, or exp for counts. Two classes have one score
+    and the link logit. More classes have one score each and the link softmax. A row with a missing
+    feature has no prediction.
     """
 
     kind: Literal["linear"] = "linear"
     link: Literal["identity", "exp", "logit", "softmax"] = "identity"
     weights: tuple[tuple[float, ...], ...]
-    """For each score one weight per column."""
+    """The weights: one list per score, with one weight per column."""
     intercepts: tuple[float, ...]
-    """For each score one number."""
+    """One intercept per score."""
 
     @model_validator(mode="after")
     def _check_shapes(self) -> Self:
         count = len(self.labels or ())
         expected = {"logit": 1, "softmax": count}.get(self.link, 1)
         if (self.link in ("logit", "softmax")) != bool(count):
-            raise ValueError(f"the link {self.link} needs labels, and only classes have labels")
+            raise ValueError(
+                f"the link {self.link} needs labels, and only classifications have them"
+            )
         if self.link == "logit" and count != 2:  # noqa: PLR2004
             raise ValueError(f"the link logit is for two labels, not {count}")
         if len(self.weights) != expected or len(self.intercepts) != expected:
@@ -55,7 +58,7 @@ class LinearHead(Head):
         return len(self.weights) * len(self.columns)
 
     def sql_limit(self) -> str | None:
-        """Too many terms make SQL that engines compile slowly."""
+        """Returns a reason for many terms, because engines compile such SQL slowly."""
         if self.size() <= LARGEST_SQL:
             return None
         return f"it has {self.size()} terms, and SQL has at most {LARGEST_SQL}"
@@ -76,7 +79,7 @@ class LinearHead(Head):
         return texts
 
     def onnx_scores(self, graph: "Graph", matrix: str) -> str:
-        """The weighted sums as products and a fixed order of additions; MatMul has another one."""
+        """Adds the weighted sums to the graph; MatMul would add in an unknown order."""
         weights, intercepts = self._arrays
         rows = graph.add("Unsqueeze", matrix, graph.integers([1]))
         terms = graph.add("Mul", rows, graph.constant(weights))

@@ -1,4 +1,4 @@
-"""From scores to outputs in NumPy, SQL and ONNX.
+"""Links turn scores into outputs, in NumPy, SQL and ONNX.
 
 | link | scores | outputs |
 |---|---|---|
@@ -8,10 +8,10 @@
 | softmax | one per label | label and probabilities |
 | nearest | the distance to each centre | cluster and distances |
 
-The best score decides the label; of equal scores the first. With a decision
-threshold the second of two labels is predicted if its probability is above: `cut` is the threshold
-of the log odds, or of the probability. The exponentials of softmax are of differences to the best
-score, so none overflows.
+The label is the one with the highest score; if scores are equal, the first of them. With a decision
+threshold, the second of two labels is predicted if its probability is above the threshold. `cut` is
+the threshold as log odds, or as a probability. Softmax subtracts the highest score first, so that
+no exponential overflows.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,14 +33,14 @@ Labels = Sequence[str] | None
 Array = npt.NDArray[Any]
 
 REFUSED_IN_LABELS = ("\0", NULL_TEXT)
-"""The characters that no label has: ONNX marks a missing label by one of them."""
+"""The characters that no label may contain: they mark missing labels in ONNX."""
 
 PREDICTION, PROBABILITIES, DISTANCES = "prediction", "probabilities", "distances"
 OUTPUT_NAMES = (PREDICTION, PROBABILITIES, DISTANCES)
 
 
 def outputs(task: str, labels: Labels) -> list[tuple[str, str, str]]:
-    """Name, SQL type and comment of each output column."""
+    """Returns the name, SQL type and comment of each output column."""
     if task == "clustering":
         return [
             (PREDICTION, "INT", "Number of the nearest centre, from 0"),
@@ -58,7 +58,7 @@ def outputs(task: str, labels: Labels) -> list[tuple[str, str, str]]:
 def in_numpy(
     link: Link, labels: Array | None, scores: Array, cut: float | None = None
 ) -> dict[str, Array]:
-    """The outputs; `labels` has None as one more element at its end."""
+    """Returns the outputs; `labels` has None as an additional last element."""
     missing = rows_with_nan(scores)
     if link == "nearest":
         nearest = np.where(missing, -1, np.where(missing[:, None], 0.0, scores).argmin(axis=1))
@@ -92,7 +92,7 @@ def _emptied(values: Array, missing: Array) -> Array:
 def in_sql(
     link: Link, labels: Labels, scores: Sequence[str], dialect: Dialect, cut: float | None = None
 ) -> list[dict[str, str]]:
-    """Select lists, each over the one before; the first reads the feature columns."""
+    """Returns select lists: the first reads the features, each other reads the one before it."""
     names = [f"score:{i}" for i in range(len(scores))]
     columns = [dialect.identifier(name) for name in names]
     nan = "CAST('NaN' AS DOUBLE)"
@@ -152,7 +152,7 @@ def _softmax_stages(names: list[str], prediction: str, dialect: Dialect) -> list
 def in_onnx(
     link: Link, labels: Labels, scores: str, graph: "Graph", cut: float | None = None
 ) -> Mapping[str, str]:
-    """The tensors of the outputs. A row without a prediction has NaN, and the label NULL_TEXT."""
+    """Returns the tensors of the outputs: NaN or NULL_TEXT for rows without a prediction."""
     if labels is None and link != "nearest":
         value = graph.add("Squeeze", scores, graph.integers([1]))
         return {PREDICTION: graph.add("Exp", value) if link == "exp" else value}
@@ -179,7 +179,7 @@ def in_onnx(
 
 
 def _above(scores: str, cut: float, graph: "Graph") -> str:
-    """1 for each row whose only score is above, else 0."""
+    """Returns 1 for each row whose only score is above `cut`, else 0."""
     above = graph.cast(graph.add("Greater", scores, graph.double(cut)), "INT64")
     return graph.add("Squeeze", above, graph.integers([1]))
 

@@ -1,4 +1,4 @@
-"""Networks of other frameworks, as an ONNX graph from the features to the scores."""
+"""Networks of other frameworks, as ONNX graphs that compute scores from features."""
 
 import base64
 import binascii
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from matchlake.formulas.onnx import Graph
 
 LARGEST = 100_000_000
-"""The most characters of a graph in base64."""
+"""The maximum number of characters of a graph in base64."""
 
 
 class GraphHead(ExternalHead):
     """A graph with one input (rows, columns) and one output (rows, scores), in 32 or 64 bits.
 
-    A missing feature gives no prediction. onnxruntime runs the graph; it has no SQL.
+    A row with a missing feature has no prediction. onnxruntime runs the graph. There is no SQL.
     """
 
     kind: Literal["graph"] = "graph"
     graph: str = Field(max_length=LARGEST, repr=False)
-    """The ONNX model in base64. Its operators are of opset 21 or older, and all its numbers are
-    inside."""
+    """The ONNX model in base64. Its opset is at most 21, and it has no external data."""
     source: Folder | None = None
-    """The files of the framework that the graph was made from. They do not score; an export in the
-    framework's own format writes them."""
+    """The files of the framework's own model. They are for exports only, not for scoring."""
 
     @model_validator(mode="after")
     def _check_graph(self) -> Self:
@@ -50,7 +48,7 @@ class GraphHead(ExternalHead):
         return ("onnx", "onnxruntime")
 
     def sql_limit(self) -> str | None:
-        """A network is no SQL expression."""
+        """Returns the reason: a network has no SQL."""
         return "it is a network"
 
     def known_scores(self, matrix: Matrix) -> Matrix:
@@ -72,7 +70,7 @@ class GraphHead(ExternalHead):
 
 
 def _parsed(text: str) -> Any:
-    """The ONNX model; raises ValueError for another text, and for one that names other files."""
+    """Returns the ONNX model; raises ValueError for an invalid one, and for external data."""
     import onnx  # noqa: PLC0415 - the extra `models`
 
     try:
@@ -82,14 +80,14 @@ def _parsed(text: str) -> Any:
         raise ValueError("the graph is not in base64") from None
     except Exception as error:  # noqa: BLE001 - protobuf and the checker raise several kinds
         reason = str(error).strip().partition("\n")[0]
-        raise ValueError(f"the graph is no ONNX model: {reason}") from None
+        raise ValueError(f"the graph is not an ONNX model: {reason}") from None
     if any(each.data_location == onnx.TensorProto.EXTERNAL for each in _tensors(model.graph)):
         raise ValueError("the graph keeps numbers in other files; save it as one file")
     return model
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """The constants of a graph, also of the branches inside its nodes."""
+    """Yields the constants of a graph, including those of its subgraphs."""
     yield from graph.initializer
     for attribute in (each for node in graph.node for each in node.attribute):
         yield from [attribute.t] * attribute.HasField("t")

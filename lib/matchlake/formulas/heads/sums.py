@@ -35,7 +35,7 @@ def sum_sql(terms: Sequence[str]) -> str:
 
 
 def sum_onnx(graph: "Graph", terms: str, count: int, axis: int) -> str:
-    """The sum over the last axis, number `axis`, with `count` elements; the axis goes away."""
+    """Adds the sum over the last axis, number `axis`, with `count` elements; removes the axis."""
     while count > 1:
         pairs = count // 2 * 2
         even, odd = (graph.sliced(terms, first, pairs, axis, step=2) for first in (0, 1))

@@ -1,4 +1,4 @@
-"""Whether the lists of a tree model describe trees."""
+"""Checks that the lists of a tree model describe trees."""
 
 from typing import TYPE_CHECKING
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 def check_forest(head: "TreesHead") -> None:
-    """Raises ValueError where the lists of a tree model do not fit each other.
+    """Raises ValueError if the lists of a tree model do not fit each other.
 
-    Children have higher numbers than their parents, so that no walk turns in a circle.
+    Children must have higher numbers than their parents, so that there are no cycles.
     """
     _check_scores(head)
     count = len(head.column)
@@ -41,7 +41,7 @@ def _check_scores(head: "TreesHead") -> None:
     count = len(head.labels or ())
     expected = {"logit": 1, "exp": 1}.get(head.link, count or 1)
     if (head.link in ("logit", "softmax")) != bool(count) and head.link != "identity":
-        raise ValueError(f"the link {head.link} needs labels, and only classes have labels")
+        raise ValueError(f"the link {head.link} needs labels, but only classifications have labels")
     if head.link == "logit" and count != 2:  # noqa: PLR2004
         raise ValueError(f"the link logit is for two labels, not {count}")
     if len(head.base) != expected:

@@ -18,8 +18,8 @@ _SUM = 1
 def onnx_tree_scores(head: "TreesHead", graph: "Graph", matrix: str) -> str:
     """The scores (rows, scores) of the matrix (rows, columns), both by their names.
 
-    The operator sums up leaves of one value itself. A leaf of several values is found by its
-    position, and its values are summed up in the same order as elsewhere.
+    The operator itself adds up leaves with one value. For leaves with several values it returns
+    their positions, and the graph adds up the values in the order of the other engines.
     """
     attributes = _ensemble(head)
     trees = len(head.roots)
@@ -59,7 +59,7 @@ _TENSORS = ("nodes_splits", "nodes_modes")
 
 
 def _ensemble(head: "TreesHead") -> dict[str, Any]:
-    """The attributes of the operator: inner nodes and leaves are numbered apart there.
+    """Returns the attributes of the operator, which numbers inner nodes and leaves separately.
 
     A tree of one leaf becomes a node with that leaf on both sides.
     """

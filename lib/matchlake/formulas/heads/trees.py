@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from matchlake.formulas.onnx import Graph
 
 LARGEST_SQL, DEEPEST_SQL = 300, 30
-"""The most nodes and levels that trees have in SQL: nested CASE compiles slowly."""
+"""The maximum numbers of nodes and levels in SQL: engines compile nested CASE slowly."""
 _CELLS = 400_000
 Index = Annotated[int, Field(ge=0)]
 Indices = npt.NDArray[np.int64]
 
 
 class Nodes(NamedTuple):
-    """The nodes of all trees as arrays. A leaf leads to itself, so that every walk may go on."""
+    """The nodes of all trees as arrays. The children of a leaf are the leaf itself."""
 
     column: Indices
     threshold: Matrix
@@ -38,10 +38,10 @@ class Nodes(NamedTuple):
 
 
 class TreesHead(Head):
-    """Trees of `feature <= threshold`, whose leaves hold the values that are summed up.
+    """Trees that compare `feature <= threshold` and add up the values of the leaves.
 
     The nodes of all trees lie in one list, and children have higher numbers than their parents.
-    A leaf has `width` values, which are added to the scores from the tree's target on.
+    A leaf has `width` values. They are added to consecutive scores, starting at the tree's target.
     """
 
     kind: Literal["trees"] = "trees"
@@ -49,9 +49,10 @@ class TreesHead(Head):
     aggregate: Literal["sum", "mean"] = "sum"
     """Whether the values of the trees are summed up, or averaged."""
     missing: Literal["routed", "null"] = "routed"
-    """A missing feature goes the way that its node says, or gives no prediction."""
+    """`node`: each node sends missing values to one side. `null`: a missing feature gives no
+    prediction."""
     base: tuple[float, ...] = Field(min_length=1)
-    """For each score the number that the sum starts from."""
+    """The initial value of each score."""
     width: int = Field(1, ge=1)
     """Values per leaf: one, or as many as scores."""
     roots: tuple[Index, ...] = Field(min_length=1)
@@ -61,7 +62,7 @@ class TreesHead(Head):
     column: tuple[Annotated[int, Field(ge=-1)], ...]
     """The position of each node's column; -1 for a leaf."""
     threshold: tuple[float | None, ...]
-    """Values up to the threshold go left; with null every value that is not missing does."""
+    """Values up to the threshold go left. Null: all values that are not missing go left."""
     missing_left: tuple[bool, ...]
     """Whether a missing value goes left."""
     left: tuple[Index, ...]
@@ -95,7 +96,7 @@ class TreesHead(Head):
         return max(depth)
 
     def sql_limit(self) -> str | None:
-        """Nested CASE compiles slowly, so that only small trees have SQL."""
+        """Returns a reason for large trees, because engines compile nested CASE slowly."""
         if self.size() > LARGEST_SQL:
             return f"its trees have {self.size()} nodes, and SQL has at most {LARGEST_SQL}"
         if self.depth > DEEPEST_SQL:
@@ -121,7 +122,7 @@ class TreesHead(Head):
         return self.finished(sums, matrix)
 
     def finished(self, sums: Matrix, matrix: Matrix) -> Matrix:
-        """The scores from the sums (rows, scores) of the trees' values."""
+        """Returns the scores, from the sums (rows, scores) of the trees' values."""
         if self.aggregate == "mean":
             sums = sums / len(self.roots)
         sums = sums + np.array(self.base)
@@ -167,7 +168,7 @@ class TreesHead(Head):
 
     @cached_property
     def trees_by_score(self) -> list[Indices]:
-        """The trees whose values are added to each score, where a leaf has one value."""
+        """Returns the trees of each score; only for leaves with one value."""
         targets = np.array(self.targets)
         return [np.flatnonzero(targets == score) for score in range(len(self.base))]
 

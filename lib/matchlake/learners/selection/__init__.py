@@ -1,1 +1,1 @@
-"""Filter selection: features are scored one by one against the label, and the best are kept."""
+"""Filter selection: scores each feature separately against the label, and keeps the best."""

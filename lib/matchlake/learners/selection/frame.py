@@ -1,9 +1,9 @@
 """The statistics of the columns of a Spark frame: one Spark job for all columns together.
 
-The plan has two branches. One aggregates the numbers of each class. The other explodes the
-categories into (position, value) pairs and counts them by class. Before it, the first rows give the
-scale of each number. Ranks (Spearman) need a sort per column, and groups of numbers need their
-quantiles: one more job each.
+The plan has two branches. One branch aggregates the numbers of each class. The other branch
+explodes the categories into (position, value) pairs and counts them by class. A small job before it
+reads the first rows, to scale each number. Ranks (Spearman) need a sort per column, and bins of
+numbers need quantiles: one more job each.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ from matchlake.schemas import quote_identifier
 _FIRST_ROWS = 1000
 _ACCURACY = 10_000
 _LARGEST_TABLE = 2_000_000
-"""Cells of the table of one column that the driver takes."""
+"""The maximum number of cells of one column's table that the driver collects."""
 _CLASSES = 10_000
 _INFINITY = float("inf")
 _EMPTY = Cells(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))
@@ -102,7 +102,7 @@ def _name(name: str) -> Column:
 
 
 def _finite(name: str) -> Column:
-    """The column as doubles; null for NaN and infinite values."""
+    """Returns the column as doubles; null for NaN and infinite values."""
     value = _name(name).cast("double")
     return F.when(F.abs(value) < _INFINITY, value)
 
@@ -157,7 +157,7 @@ def _totals(
 
 
 def _sums(value: Column, kind: Measure) -> list[Column]:
-    """The sums of one column; those of squares are centred, and Spark merges them pairwise."""
+    """Returns the sums of one column; sums of squares are centred, and merged pairwise."""
     rows = F.count(value).cast("double")
     label = F.col("label")
     sums: list[Column] = []
@@ -170,7 +170,7 @@ def _sums(value: Column, kind: Measure) -> list[Column]:
 
 
 def _group(name: str, kind: str, edges: Mapping[str, list[float]]) -> tuple[Column, bool]:
-    """The category of a row, null without a value, and whether it is a number."""
+    """Returns the category of a row, null without a value, and whether it is a number."""
     if name in edges:
         value = _finite(name)
         group = reduce(add, [(value > F.lit(edge)).cast("int") for edge in edges[name]], F.lit(0))
@@ -184,9 +184,9 @@ def _group(name: str, kind: str, edges: Mapping[str, list[float]]) -> tuple[Colu
 def _counts(
     frame: DataFrame, target: Column, groups: Sequence[tuple[Column, bool]], *, by_class: bool
 ) -> DataFrame:
-    """position, class, number or text, rows, mean, squares: one row per cell of all tables.
+    """Counts the cells of all tables: position, class, number or string, rows, mean, squares.
 
-    Of a table with too many cells there is one row.
+    There is one row per cell; a table with too many cells has only one row.
     """
     plans = []
     for is_number, value in ((True, "number"), (False, "text")):
@@ -261,6 +261,6 @@ def _ranks(frame: DataFrame, label: str, names: Sequence[str]) -> dict[str, Foun
 
 
 def _average_rank(name: str) -> Column:
-    """The rank from 1; equal values share the mean of their ranks."""
+    """Returns the rank from 1; equal values share the mean of their ranks."""
     same = F.count(F.lit(1)).over(Window.partitionBy(name))
     return F.rank().over(Window.orderBy(name)) + (same - 1) / 2.0

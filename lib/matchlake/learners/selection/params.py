@@ -26,26 +26,26 @@ class SelectParams(Params):
     """How features are scored against the label, and which ones are kept."""
 
     method: Method = "anova"
-    """`pearson`, `spearman`: correlation with a label of numbers. `f_regression`: F of a linear
-    regression. `anova`: F of the groups. `fisher`: variance between the groups over that within.
-    `chi_square`, `mutual_information`: of the table of values and classes. `count`: rows with a
-    value."""
+    """`pearson`, `spearman`: correlation with a numeric label. `f_regression`: F statistic of a
+    linear regression. `anova`: F statistic of the groups. `fisher`: variance between the groups
+    divided by the variance within. `chi_square`, `mutual_information`: computed from the table of
+    values and classes. `count`: number of rows with a value."""
     top: int | None = Field(None, ge=1)
-    """Keep at most so many features; null: no limit."""
+    """The maximum number of features to keep; null: no limit."""
     max_p_value: float | None = Field(None, gt=0, lt=1)
     """Keep features whose p-value, after the correction, is at most this; null: all."""
     correction: Literal["none", "bonferroni", "benjamini_hochberg"] = "benjamini_hochberg"
     """How p-values are corrected for the number of features."""
     min_score: float | None = None
-    """Keep features with at least this score; of correlations the absolute value counts."""
+    """Keep features with at least this score; for correlations, the absolute value is compared."""
     max_correlation: float | None = Field(None, gt=0, lt=1)
-    """Of two numeric features with a larger absolute correlation only the better one is kept;
-    null: both may be."""
+    """If the absolute correlation of two numeric features is larger, only the better feature is
+    kept; null: no limit."""
     bins: int | None = Field(10, ge=2, le=100)
-    """`chi_square`, `mutual_information`: numbers are cut into so many groups at their quantiles;
-    null: each number is a category of its own."""
+    """The number of quantile bins of numbers, for `chi_square` and `mutual_information`; null: each
+    distinct number is a category."""
     max_categories: int = Field(10_000, ge=2, le=100_000)
-    """A feature with more categories is not scored, and is kept."""
+    """A feature with more categories is kept without a score."""
 
     @model_validator(mode="after")
     def _has_p_values(self) -> Self:

@@ -1,4 +1,4 @@
-"""Which of two features that say the same is left out: by their correlation."""
+"""Removes features that are correlated with a better feature."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -19,13 +19,17 @@ _SUMS = ("rows", "one", "other", "one_squared", "other_squared", "product")
 def correlations(table: pa.Table) -> Doubles:
     """The correlation of each pair of columns of doubles, over the rows where both have a value.
 
-    NaN for a pair without two different values. The columns are scaled: `frame.scaled_numbers`.
+    A pair is NaN if one of its columns is constant. The columns must be scaled:
+    `frame.scaled_numbers`.
     """
     return _from_sums(_sums_of(table))
 
 
 def frame_correlations(frame: "DataFrame") -> Doubles:
-    """The same for a Spark frame; one Spark job, in which Python sums up each partition."""
+    """Like `correlations`, for a Spark frame.
+
+    One Spark job, in which Python sums up each partition.
+    """
     width = len(frame.columns)
     found = frame.mapInArrow(_sums_of_partitions(width), "pair INT, sum INT, value DOUBLE")
     rows = found.groupBy("pair", "sum").agg({"value": "sum"}).toArrow()
@@ -56,7 +60,7 @@ def _sums_of_partitions(
 
 
 def _sums_of(table: pa.Table) -> Doubles:
-    """The sums over the rows where both columns of a pair have a value, by pair."""
+    """Returns the sums of each pair, over the rows where both columns have a value."""
     values = np.column_stack(
         [pc.fill_null(each, np.nan).to_numpy().astype(np.float64) for each in table.columns]
     )
@@ -72,7 +76,7 @@ def _from_sums(sums: Doubles) -> Doubles:
     with np.errstate(invalid="ignore", divide="ignore"):
         covariance = product - one * other / rows
         spreads = [
-            # Below this part of the sum of squares, the difference is rounding: a constant.
+            # A smaller difference is a rounding error: the column is constant.
             np.where(squared - total**2 / rows > _ROUNDING * squared, squared - total**2 / rows, 0)
             for total, squared in ((one, one_squared), (other, other_squared))
         ]
@@ -82,10 +86,10 @@ def _from_sums(sums: Doubles) -> Doubles:
 
 
 def redundant(ranked: Sequence[int], matrix: Doubles, limit: float) -> dict[int, tuple[int, float]]:
-    """By feature that is left out: the better one that it repeats, and their correlation.
+    """Returns, for each removed feature, the better feature and their correlation.
 
-    `ranked` has the positions of the features, the best first. A feature is left out if its
-    absolute correlation with a better one that is kept is above `limit`.
+    `ranked` has the positions of the features, the best first. A feature is removed if its absolute
+    correlation with a better feature that is kept is above `limit`.
     """
     kept: list[int] = []
     out: dict[int, tuple[int, float]] = {}

@@ -9,11 +9,11 @@ from matchlake.learners.selection.statistics import Cells, CoMoments, Doubles, F
 
 _TWO = 2
 _CELLS = 4_000_000
-"""The most cells of a table in memory."""
+"""The maximum number of cells of a table in memory."""
 
 
 class Score(NamedTuple):
-    """A score, its p-value if the method has one, and why there is no score."""
+    """A score, its p-value if the method has one, and the reason if there is no score."""
 
     score: float | None
     p_value: float | None = None
@@ -58,12 +58,12 @@ def _groups(method: Method, moments: Moments) -> Score:
 
 
 def _correlation(method: Method, sums: CoMoments) -> Score:
-    """Pearson's r, also of ranks (Spearman), or the F of a regression on one column."""
+    """Pearson's r, also of ranks (Spearman), or the F statistic of a regression on one column."""
     if sums.count < _TWO:
         return Score(None, None, "fewer than two rows have a value")
     if sums.column <= 0 or sums.label <= 0:
         return Score(None, None, "constant" if sums.column <= 0 else "the label is constant")
-    # One root of the product: it is exact for a column that is equal to the label.
+    # The root of the product is exact for a column that is equal to the label.
     r = float(np.clip(sums.product / np.sqrt(sums.column * sums.label), -1.0, 1.0))
     free = sums.count - 2
     if method == "f_regression":
@@ -77,7 +77,7 @@ def _correlation(method: Method, sums: CoMoments) -> Score:
 def _table(method: Method, cells: Cells) -> Score:
     """Pearson's chi-square, or the mutual information in nats, of categories and classes.
 
-    The p-value of mutual information is that of the G test, 2 n times the information.
+    The p-value of mutual information is that of the G test, whose statistic is 2 n times it.
     """
     rows: Doubles = np.bincount(cells.category, weights=cells.count).astype(np.float64)
     columns: Doubles = np.bincount(cells.label, weights=cells.count).astype(np.float64)
@@ -96,7 +96,7 @@ def _table(method: Method, cells: Cells) -> Score:
 
 
 def _chi_square(cells: Cells, rows: Doubles, columns: Doubles) -> float:
-    """Pearson's chi-square, by blocks of categories: the whole table may be too large."""
+    """Pearson's chi-square, in blocks of categories: the whole table may be too large."""
     step, score = max(1, _CELLS // len(columns)), 0.0
     for first in range(0, len(rows), step):
         expected = np.outer(rows[first : first + step], columns) / rows.sum()
@@ -124,17 +124,18 @@ def _chi_square_tail(free: int, statistic: float) -> float:
 
 
 def _correlation_tail(r: float, free: float) -> float:
-    """The chance of an |r| as large without a correlation: (1 + r) / 2 is beta distributed."""
+    """The p-value of r: without correlation, (1 + r) / 2 has a beta distribution."""
     from scipy import special  # noqa: PLC0415 - the extra `models`
 
     return float(min(1.0, 2 * special.betainc(free / 2, free / 2, (1 - abs(r)) / 2)))
 
 
 def corrected(p_values: Doubles, correction: str) -> Doubles:
-    """The p-values corrected for their number; NaN stays NaN.
+    """Returns p-values, corrected for their number; NaN stays NaN.
 
-    Bonferroni multiplies by the number. Benjamini and Hochberg (1995) multiply the i-th smallest by
-    number / i, and take the least of it and of all that follow.
+    Bonferroni multiplies by the number. Benjamini and Hochberg (1995) multiply the i-th smallest
+    p-value by number / i. Each result is then limited to the smallest result of the larger
+    p-values.
     """
     known = np.flatnonzero(~np.isnan(p_values))
     result = p_values.copy()

@@ -1,4 +1,4 @@
-"""`select_features`: scores the features of a table one by one, and keeps the best."""
+"""`select_features` scores each feature of a table separately, and keeps the best."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -39,16 +39,16 @@ class FeatureScore:
 
     feature: str
     score: float | None
-    """Null if the method does not score it; `reason` says why."""
+    """Null if the method does not score the feature; `reason` says why."""
     p_value: float | None
     """Null without a score, and for the methods fisher and count."""
     q_value: float | None
     """The p-value after the correction for the number of features."""
     rank: int | None
-    """1 is the best; correlations are ranked by their absolute values."""
+    """The rank; 1 is the best. Correlations are ranked by their absolute values."""
     kept: bool
     reason: str | None = None
-    """Why it has no score, or is not kept."""
+    """Why the feature has no score, or is not kept."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +81,17 @@ def select_features(
 ) -> FeatureScores:
     """Scores each column against the label, and chooses those to keep.
 
-    A Spark frame is read once for all columns, after a look at its first rows. `bins` reads it once
-    more for the quantiles, and `max_correlation` once more for the correlations. `spearman` sorts
-    all rows twice per column. Other tables need no Spark. Rows without a label do not count, and a
-    column counts only the rows in which it has a finite value.
+    A Spark frame is read once for all columns, after one job on its first rows. `bins` needs one
+    more read for the quantiles, and `max_correlation` one more for the correlations. `spearman`
+    sorts all rows twice per column. Other tables need no Spark. Rows without a label are ignored.
+    Each column uses only the rows in which it has a finite value.
 
     Args:
         frame: A Spark, pandas or Polars frame, or an Arrow table.
-        label: The column to predict. Texts, booleans and whole numbers are classes.
-        params: How to score and what to keep; default: ANOVA, and all are kept.
+        label: The column to predict. Strings, booleans and integers are classes.
+        params: How to score and what to keep; default: ANOVA, and all features are kept.
         columns: The features; default: all other columns.
-        categories: Columns of numbers whose values are categories, such as codes.
+        categories: Numeric columns whose values are categories, such as codes.
         task: `classification` or `regression`; default: by the type of the label and the method.
 
     Raises:
@@ -136,7 +136,7 @@ def _source(frame: Any) -> Source:
 
 
 def _kind(type_name: str, *, is_code: bool) -> str:
-    """What the methods take a column as: `number`, `category`, or `other`."""
+    """Returns how the methods treat a column: `number`, `category`, or `other`."""
     is_number = type_name.partition("(")[0] in (*_WHOLE, *_FRACTIONAL)
     if is_number and not is_code:
         return "number"
@@ -144,7 +144,7 @@ def _kind(type_name: str, *, is_code: bool) -> str:
 
 
 def _task_of(method: Method, label_type: str, label: str, task: Task | None) -> Task:
-    """The task that the label and the method have in common; raises ParameterError without one."""
+    """Returns the task that fits label and method; raises ParameterError if there is none."""
     is_fraction = label_type.partition("(")[0] in _FRACTIONAL
     is_number = is_fraction or label_type in (*_WHOLE, "boolean")
     possible = _TASKS[method]
@@ -154,12 +154,12 @@ def _task_of(method: Method, label_type: str, label: str, task: Task | None) -> 
         task = "regression" if is_fraction else "classification"
     if task == "regression" and not is_number:
         raise ParameterError(
-            f"{method} needs a label of numbers here, and {label} is {label_type}. Choose anova, "
+            f"{method} needs a numeric label here, but {label} is {label_type}. Choose anova, "
             "chi_square, mutual_information, fisher or count, with the task classification."
         )
     if task == "classification" and is_fraction:
         raise ParameterError(
-            f"{method} needs a label of classes here, and {label} is {label_type}. Choose pearson, "
+            f"{method} needs a label of classes here, but {label} is {label_type}. Choose pearson, "
             "spearman, f_regression, anova or count, with the task regression."
         )
     if task not in possible:
@@ -169,7 +169,7 @@ def _task_of(method: Method, label_type: str, label: str, task: Task | None) -> 
 
 
 def _measure(method: Method, kind: str, task: Task) -> Measure | None:
-    """What the method needs of a column; None if it does not score such a column."""
+    """Returns the statistics that the method needs; None if it does not score such a column."""
     if method == "count":
         return "presence"
     if method in ("pearson", "f_regression"):
@@ -190,7 +190,7 @@ def _chosen(
     numbers: Sequence[str],
     unscored: set[str],
 ) -> FeatureScores:
-    """The scores with ranks, corrected p-values, and what is kept."""
+    """Completes the scores: ranks, corrected p-values, and whether each feature is kept."""
     names = list(scores)
     p_values = np.array(
         [np.nan if scores[n].p_value is None else scores[n].p_value for n in names], dtype=float
@@ -207,7 +207,7 @@ def _chosen(
     reasons |= _repeated([name for name in left if name in numbers], params, source)
     left = [name for name in left if reasons[name] is None]
     for name in left[params.top :] if params.top is not None else ():
-        reasons[name] = f"below the best {params.top}"
+        reasons[name] = f"not among the best {params.top}"
     ordered = [*ranked, *(name for name in names if name not in ranked)]
     made = tuple(
         FeatureScore(
@@ -223,7 +223,9 @@ def _chosen(
     )
     if not any(each.kept for each in made):
         told = "; ".join(f"{each.feature}: {each.reason}" for each in made[:5])
-        raise InputError(f"No feature is left by {params.method}. {told}. Change the selection.")
+        raise InputError(
+            f"Selection by {params.method} keeps no feature. {told}. Change the selection."
+        )
     return FeatureScores(params, made)
 
 
@@ -232,7 +234,7 @@ def _size(score: Score) -> float:
 
 
 def _refusal(score: Score, q_value: float, params: SelectParams) -> str | None:
-    """Why a scored feature is not kept, whatever the others are."""
+    """Returns why a scored feature is not kept, independently of other features."""
     if params.max_p_value is not None and not q_value <= params.max_p_value:
         return f"the corrected p-value is above {params.max_p_value:g}"
     if params.min_score is not None and _size(score) < params.min_score:
@@ -241,7 +243,7 @@ def _refusal(score: Score, q_value: float, params: SelectParams) -> str | None:
 
 
 def _repeated(ranked: Sequence[str], params: SelectParams, source: Source) -> dict[str, str | None]:
-    """The features that repeat a better one, with the reason."""
+    """Returns the features that are correlated with a better one, with the reason."""
     if params.max_correlation is None or len(ranked) < 2:  # noqa: PLR2004 - a pair
         return {}
     matrix = source.correlations(ranked)

@@ -1,7 +1,7 @@
-"""What the scores of features are computed from: counts and centred sums, whatever the engine.
+"""The statistics behind the scores of features: counts and centred sums, in any engine.
 
 Numbers are shifted and scaled by a power of two before they are summed. The scores do not depend on
-either, and squares of values such as 1e12 + x or 1e-300 then keep their digits.
+shift and scale. Squares of values such as 1e12 + x or 1e-300 then keep their digits.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ Doubles = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 Measure = Literal["class_moments", "group_moments", "co_moments", "ranks", "cells", "presence"]
-"""`class_moments`: of a number in each class. `group_moments`: of a label of numbers in each
-category. `co_moments`: of a number and the label; `ranks`: of their ranks. `cells`: counts of a
-category and a class. `presence`: rows with a value."""
+"""`class_moments`: moments of a number in each class. `group_moments`: moments of a numeric label
+in each category. `co_moments`: co-moments of a number and the label. `ranks`: co-moments of their
+ranks. `cells`: rows by category and class. `presence`: rows with a value."""
 
 _LARGEST_EXPONENT = 1000
 
 
 @dataclass(frozen=True)
 class Moments:
-    """The number of rows, the mean, and the sum of squared deviations from it, of each group."""
+    """For each group: the number of rows, the mean, and the sum of squared deviations."""
 
     count: Doubles
     mean: Doubles
@@ -54,11 +54,11 @@ class Cells:
 
 
 Found = Moments | CoMoments | Cells | int | str
-"""The statistics of a column; a text says why there are none."""
+"""The statistics of a column; a string is the reason why there are none."""
 
 
 class Source(Protocol):
-    """A table from which statistics are taken."""
+    """A table that can compute statistics of its columns."""
 
     @property
     def types(self) -> Mapping[str, str]:
@@ -73,14 +73,14 @@ class Source(Protocol):
     ) -> dict[str, Found]:
         """The statistics of each column that `measures` names, over the rows with a label.
 
-        Columns in `bins` are cut into so many groups at their quantiles. Of a column with more
-        than `max_categories` categories a text says so.
+        `bins` has the number of quantile bins of a column. A column with more than `max_categories`
+        categories gets a string with the reason.
         """
 
     def correlations(self, names: Sequence[str]) -> Doubles:
         """The correlation of each pair of columns of numbers, over rows where both have a value.
 
-        NaN for a pair of which one has no two different values.
+        A pair is NaN if one of its columns is constant.
         """
 
 
@@ -93,11 +93,11 @@ class Scale:
 
 
 def scale_of(values: Doubles) -> Scale:
-    """The scale of a column from some of its finite values: their median becomes 0."""
+    """Returns the scale of a column from some of its finite values; their median becomes 0."""
     if not len(values):
         return Scale()
     middle = float(np.sort(values)[len(values) // 2])
-    # Halves, because a difference of two numbers may be larger than the largest number.
+    # Halves avoid an overflow of the difference.
     largest = 2 * float(np.abs(values / 2 - middle / 2).max()) or abs(middle)
     if largest == 0:
         return Scale()

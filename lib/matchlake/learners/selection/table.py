@@ -1,4 +1,4 @@
-"""The statistics of the columns of an Arrow table, in NumPy: the same as those of a Spark frame."""
+"""The statistics of the columns of an Arrow table, in NumPy; equal to those of a Spark frame."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -65,15 +65,15 @@ class TableSource:
 
 
 def _without_views(table: pa.Table) -> pa.Table:
-    """Polars gives texts as views, which Arrow cannot filter."""
+    """Converts string views, which Polars gives and Arrow cannot filter."""
     for i, each in enumerate(table.schema):
-        if str(each.type) == "string_view":  # Arrow before 16 has no such type
+        if str(each.type) == "string_view":  # Arrow before version 16 has no view type
             table = table.set_column(i, each.name, table[i].cast(pa.large_string()))
     return table
 
 
 def _numbers(column: pa.ChunkedArray) -> Doubles:
-    """The label as numbers around 0; of no use for `presence`, which may have any label."""
+    """Returns the label as numbers around 0; `presence` accepts any label and ignores them."""
     kind = column.type
     if not (pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
             or pa.types.is_decimal(kind)):  # fmt: skip
@@ -82,7 +82,7 @@ def _numbers(column: pa.ChunkedArray) -> Doubles:
 
 
 def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Whether each row has a value: not null, and a finite number."""
+    """Returns whether each row has a value: not null, and finite if a number."""
     valid = pc.is_valid(column)
     if not pa.types.is_floating(column.type):
         return valid
@@ -90,7 +90,7 @@ def _present(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def scaled(column: pa.ChunkedArray) -> tuple[Doubles, Flags]:
-    """The finite values of a column of numbers around 0, and which rows have one."""
+    """Returns the scaled finite values of a numeric column, and which rows have one."""
     numbers = pc.cast(column, pa.float64(), safe=False)
     values = numbers.to_numpy(zero_copy_only=False).astype(np.float64)
     present = np.isfinite(values)
@@ -108,7 +108,7 @@ def codes(column: pa.ChunkedArray) -> Counts:
 
 
 def moments(values: Doubles, groups: Counts) -> Moments:
-    """Count, mean and squares of each group; the mean is corrected by a second pass."""
+    """Returns count, mean and squares of each group; a second pass corrects the mean."""
     count = np.bincount(groups).astype(np.float64)
     some = np.maximum(count, 1.0)
     mean = np.asarray(np.bincount(groups, weights=values) / some, np.float64)
@@ -118,7 +118,7 @@ def moments(values: Doubles, groups: Counts) -> Moments:
 
 
 def average_ranks(values: Doubles) -> Doubles:
-    """Ranks from 1; equal values share the mean of theirs."""
+    """Returns ranks from 1; equal values share the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return np.asarray((last - (counts - 1) / 2.0)[inverse])

@@ -1,21 +1,22 @@
 """Parameters of an ALS fit that are chosen from the data.
 
-The rule sets the scale of all terms of the objective by counts alone, so that it holds for any
-size, density and unit of the weights. U users and I items have N interactions; d = N / (U I) is
-the density.
+The rule sets the scale of all terms of the objective from counts only, so it is valid for any size,
+density and unit of the weights. U users and I items have N interactions; d = N / (U I) is the
+density.
 
 * Weights: `log2(1 + weight / scale)`, `scale` being the geometric mean of the positive weights. So
   a typical observed pair has the weight 1, and a change of the unit changes nothing.
 * `unobserved_weight = UNOBSERVED * sqrt(d)`: between a constant weight per pair and a constant
   weight of all pairs together.
-* The penalty is relative to the level at which singular values are noise. The first singular value
+* The penalty is relative to the noise level of singular values. The first singular value
   of the matrix of interactions, each row and column divided by the root of its number of
-  interactions, is 1. Those of a random matrix of the same shape are below
-  `sqrt(U / N) + sqrt(I / N)`. A factor is learned only if its singular value exceeds the penalty
-  of a row with the mean number of interactions, divided by that number. So this ratio is
-  `PENALTY` times the noise level, at most `STRONGEST`: at 1 nothing would be learned.
+  interactions, is 1. Those of a random matrix of the same shape are below `sqrt(U / N) + sqrt(I /
+  N)`. A factor is learned only if its singular value exceeds a ratio: the penalty of a row with the
+  mean number of interactions, divided by that number. This ratio is `PENALTY` times the noise
+  level, at most `STRONGEST`: at 1 nothing would be learned.
 
-`tests/benchmarks/bench_defaults.py` measures both constants on data sets that did not choose them.
+`tests/benchmarks/bench_defaults.py` measures both constants on data sets that were not used to
+choose them.
 """
 
 import logging
@@ -30,9 +31,9 @@ UNOBSERVED, PENALTY, STRONGEST = 3.5, 0.7, 0.95
 
 
 def resolve(params: AlsParams, stats: InteractionStats) -> AlsParams:
-    """`params` with numbers in place of null, chosen from the size of the interactions.
+    """Replaces null in `params` by numbers, chosen from the size of the interactions.
 
-    Numbers that are given stay. The other ones are chosen to go with them.
+    Given numbers stay, and the other numbers are chosen to fit them.
     """
     if params.feedback == "explicit":
         given = params.regularization
@@ -68,11 +69,11 @@ def density(stats: InteractionStats) -> float:
 
 
 def _regularization(params: AlsParams, stats: InteractionStats, level: float, base: float) -> float:
-    """The penalty for weights of the mean `level`, and the weight `base` of every pair."""
+    """Returns the penalty for weights with the mean `level`, and `base` for every pair."""
     noise = math.sqrt(stats.users / stats.interactions) + math.sqrt(
         stats.items / stats.interactions
     )
-    # The geometric mean of both sides' numbers of interactions per row.
+    # mean: the geometric mean of interactions per user and interactions per item
     mean = stats.interactions / math.sqrt(stats.users * stats.items)
     if params.objective == "hu_koren":
         pull, frequency = level + 1.0, mean

@@ -1,4 +1,4 @@
-"""The decision to stop a fit early, from its validation measurements."""
+"""Decides when to stop a fit early, from its validation measurements."""
 
 import math
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 from matchlake.recommender.als.params import AlsParams
 
 LIST_LENGTH = 20
-"""Length of the lists whose recall an implicit fit measures."""
+"""The length of the lists whose recall an implicit fit measures."""
 
 State = TypeVar("State")
 
@@ -16,8 +16,9 @@ State = TypeVar("State")
 class EarlyStopping(Generic[State]):
     """Keeps the best state of a fit.
 
-    The metric is RMSE (explicit, less is better) or recall (implicit, more is better): the fraction
-    of the validation pairs among the user's 20 best items without the trained ones.
+    The metric of an explicit fit is RMSE; smaller is better. The metric of an implicit fit is
+    recall: the fraction of the validation pairs among the user's 20 best items, without trained
+    items.
     """
 
     params: AlsParams
@@ -27,16 +28,16 @@ class EarlyStopping(Generic[State]):
 
     @property
     def spent(self) -> bool:
-        """Whether the last `patience` measurements brought no improvement."""
+        """Returns whether the last `patience` measurements brought no improvement."""
         return self.params.patience is not None and self._worse >= self.params.patience
 
     def note(self, metric: float, state: State) -> None:
-        """Notes a measurement, and keeps `state` if it is the best so far."""
+        """Records a measurement, and keeps `state` if it is the best so far."""
         regret = metric if self.params.feedback == "explicit" else -metric
         self._worse = 0 if regret < self._regret else self._worse + 1
         if regret < self._regret:
             self._regret, self._best = regret, state
 
     def best_state(self, last: State) -> State:
-        """The final state: with `patience` the best measured one, otherwise the last."""
+        """Returns the final state: with `patience` the best measured state, otherwise the last."""
         return last if self.params.patience is None or self._best is None else self._best

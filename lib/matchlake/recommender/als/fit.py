@@ -52,45 +52,45 @@ def fit_als(
     """Learns a factor model from `user_id`, `item_id` and `rating` (explicit) or `weight`.
 
     A Spark frame gives a `FactorModel`. A pandas, Polars or Arrow table, or a sparse matrix of
-    SciPy, gives a `NumpyFactorModel`, and needs no Spark. The same rows give equal factors from
-    all of them, in any order of the rows.
+    SciPy, gives a `NumpyFactorModel`, and needs no Spark. All these inputs give equal factors for
+    the same rows, in any order.
 
     The two executions on Spark start from the same numbers and solve the same rows, for any
     partitioning. They differ in the order of float32 sums: 1e-4 in factors of size 1 after a few
-    iterations. Without Spark a fit is as in one task.
+    iterations. A fit without Spark equals a fit in one task.
 
-    Spark actions: one checkpoint of the packed interactions, the only one that runs their plan; a
-    small one for their size and invalid rows; one per checkpoint of the fit and a small report
-    after it; for `validation` a look for a measurable pair, and its measurements. Distributed
-    execution adds two per id column, three for the blocks, and for each half of an iteration a
-    checkpoint and a small one for its sums.
+    Spark actions: one checkpoint of the packed interactions, which is the only action that runs
+    their plan. One small action for their size and invalid rows. One per checkpoint of the fit, and
+    a small action for its report. For `validation`, a search for a measurable pair, and the
+    measurements. Distributed execution adds two per id column and three for the blocks. It also
+    adds, for each half of an iteration, a checkpoint and a small action for its sums.
 
     Args:
-        interactions: Ids of any string or integer type, the value of any numeric type;
-            `event_time` too with `duplicates="last"`. The ids of a sparse matrix are its row and
-            column numbers, and its values are the ratings or weights.
+        interactions: Ids of any string or integer type, and a value of any numeric type; with
+            `duplicates="last"` also `event_time`. The ids of a sparse matrix are its row and column
+            numbers, and its values are the ratings or weights.
         params: What to fit and how; see `AlsParams`.
-        checkpoint: On Spark, computes and keeps a frame. A job passes one that writes to storage,
-            so that the fit survives the loss of executors.
+        checkpoint: On Spark, computes and keeps a frame. Jobs pass a checkpoint that writes to
+            storage, so that the fit survives the loss of executors.
         initial_model: A model of the same rank to continue from (its ids may differ). On Spark,
-            also a state that `checkpoint` kept in an earlier run over the same interactions, to
-            resume that run.
+            also a state of an earlier run, kept by `checkpoint`, to resume that run on the same
+            interactions.
         validation: Interactions to measure at every checkpoint: RMSE, or recall at 20 if implicit.
             With `params.patience` the fit stops early and returns the best state.
-        callback: Called after every checkpoint; without Spark at the end, or at every measurement.
+        callback: Called after every checkpoint; without Spark, at the end or at every measurement.
 
     Raises:
         FitError: The loss is not finite.
-        SchemaError: Columns are missing, or have unfit types.
-        InputError: No table; null ids, values that are not finite (or negative, if implicit),
-            repeated pairs with `duplicates="error"`, no interactions, or ratings that are all
-            equal; the message shows some rows. No pair of `validation` can be measured.
+        SchemaError: Columns are missing, or have unsupported types.
+        InputError: `interactions` is not a table, is empty, or has null ids, values that are not
+            finite (or negative, if implicit), repeated pairs with `duplicates="error"`, or only
+            equal ratings; the message shows some rows. Or no pair of `validation` can be measured.
         ParameterError: `patience` without `validation`, or an `initial_model` of another rank.
     """
     if params.patience is not None and validation is None:
         raise ParameterError(
-            f"patience={params.patience} stops a fit early by measurements on validation, which "
-            "is missing: pass validation, or leave patience at None."
+            f"patience={params.patience} stops a fit early by measurements on validation, but "
+            "validation is missing: pass validation, or leave patience at None."
         )
     if is_spark(interactions):
         from matchlake.recommender.als.fit_on_spark import fit_on_spark  # noqa: PLC0415

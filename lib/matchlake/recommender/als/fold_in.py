@@ -1,7 +1,7 @@
-"""Fold-in: the row of a new or changed user (or item) from its history, the other side fixed.
+"""Fold-in: computes the row of a new or changed user (or item), with the other side fixed.
 
-The row is the exact solution of its least squares problem, as a half-iteration of the fit with the
-Cholesky solver computes it. Nothing here needs Spark.
+The row is the exact solution of its least squares problem. A half-iteration of the fit with the
+Cholesky solver computes the same row. This module does not need Spark.
 """
 
 from typing import NamedTuple
@@ -33,7 +33,7 @@ class FixedSide(NamedTuple):
 
 
 def fixed_side(factors: Matrix, bias: Matrix, mean: float, params: AlsParams) -> FixedSide:
-    """Rows of shape (rows, rank) and their biases, prepared for any number of fold-ins."""
+    """Prepares rows of shape (rows, rank) and their biases for any number of fold-ins."""
     rows = np.zeros((len(factors), stored_width(params)), np.float32)
     rows[:, : params.rank] = factors
     if params.has_bias:
@@ -42,7 +42,7 @@ def fixed_side(factors: Matrix, bias: Matrix, mean: float, params: AlsParams) ->
 
 
 def history_problem(histories: Csr, fixed: FixedSide) -> Half:
-    """The least squares problems of rows with these histories (ratings not centred)."""
+    """Returns the least squares problems of rows with these histories (ratings not centred)."""
     values = histories.values - np.float32(fixed.mean if fixed.params.has_bias else 0.0)
     values = scaled_weights(values, fixed.params.weight_scale)
     csr = Csr(histories.indptr, histories.columns, values, histories.width)
@@ -51,7 +51,7 @@ def history_problem(histories: Csr, fixed: FixedSide) -> Half:
 
 
 def fold_in(histories: Csr, fixed: FixedSide) -> tuple[Matrix, Matrix]:
-    """Factors, shape (rows, rank), and biases of rows with these histories."""
+    """Returns factors, shape (rows, rank), and biases of rows with these histories."""
     params = fixed.params.model_copy(update={"solver": "cholesky"})
     x = np.zeros((histories.rows, fixed.rows.shape[1]), np.float32)
     solve_half(row_solver(params), history_problem(histories, fixed), x, 1)

@@ -1,4 +1,4 @@
-"""Fold-in on Spark: each partition gets the fixed side and its own part of the history."""
+"""Fold-in on Spark: each partition gets the fixed side and a part of the history."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +26,12 @@ _FIXED, _HISTORY = 0, 1
 def fold_in_frame(
     history: DataFrame, fixed: DataFrame, mean: float, params: AlsParams
 ) -> DataFrame:
-    """`query`, `factors`, `bias`, `n_interactions` of every query in `history`; lazy.
+    """Returns `query`, `factors`, `bias`, `n_interactions` of every query in `history`; lazy.
 
-    `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs of
-    an unknown target do not count; repeated pairs count each time. If `n_interactions` is 0,
-    `factors` is null: the query is answered like an unknown one. A task fails on values that a fit
-    refuses, and shows one.
+    `history` has `query`, `target`, `value`; `fixed` has `id`, `idx`, `factors`, `bias`. Pairs with
+    an unknown target are ignored; repeated pairs count each time. If `n_interactions` is 0,
+    `factors` is null, and the query is treated as unknown. A task fails on values that a fit
+    refuses, and shows one of them.
     """
     plan = plan_partitions(history)
     side = fixed.select(F.col("id").alias("target"), "idx", "factors", "bias")
@@ -53,7 +53,7 @@ def fold_in_frame(
 
 
 def _valid_value(spec: InteractionSpec) -> Column:
-    """The value as float; a task fails on a value that a fit refuses, and shows its row."""
+    """Returns the value as float; a task fails on a value that a fit refuses, and shows its row."""
     value = F.col(VALUE).cast("float")
     shown = [F.coalesce(F.col(n).cast("string"), F.lit("null")) for n in ("query", "target", VALUE)]
     message = F.concat(
@@ -66,7 +66,7 @@ def _valid_value(spec: InteractionSpec) -> Column:
 
 @dataclass(frozen=True)
 class _Task:
-    """The body of a task: the fixed side and its part of the history in, folded rows out."""
+    """The function of a task: reads the fixed side and a part of the history; folds in."""
 
     mean: float
     params: AlsParams
@@ -79,7 +79,7 @@ class _Task:
         packed = unpack_tables(table["data"])
         if not packed:
             return
-        # In the model's order: sums of floats are then equal in every call, bit by bit.
+        # Rows are sorted in the model's order, so that sums of floats are equal in every call.
         rows = table.filter(pc.equal(table["kind"], _FIXED)).sort_by("idx")
         pairs = pa.concat_tables(packed)
         encoded = combined(pairs["query"]).dictionary_encode()

@@ -1,4 +1,4 @@
-"""The fit in the memory of one machine: initial rows, then half after half."""
+"""Fits in the memory of one machine: initial rows, then alternating half-iterations."""
 
 import logging
 import time
@@ -41,7 +41,8 @@ class Fitted:
 def initial_rows(side: int, rows: npt.NDArray[np.int64], params: AlsParams) -> Matrix:
     """Initial stored rows of one side for the given indices: normal factors, zero bias.
 
-    A number depends on (seed, side, index, column) only, so every execution starts equally.
+    A number depends only on (seed, side, index, column), so all executions start from the same
+    rows.
     """
     matrix = np.zeros((len(rows), stored_width(params)), np.float32)
     scale = np.float32(params.init_std / params.rank**0.5)

@@ -1,4 +1,4 @@
-"""Row solvers, compiled: each solves a range of rows of one side with the other side fixed.
+"""Compiled row solvers: each solves a range of rows of one side, with the other side fixed.
 
 For a row with interactions `j` of value `v_j` at the columns `c_j`, they minimise
 
@@ -6,7 +6,7 @@ For a row with interactions `j` of value `v_j` at the columns `c_j`, they minimi
 
 with `w_j = slope v_j + base` and `w_j t_j = gain v_j + shift (v_j > 0) - offsets[c_j]`.
 This covers explicit and implicit fits. Rows are float32, padded with zero columns to a multiple of
-LANES. A row without interactions becomes zero. The result of a row depends on that row alone.
+LANES. A row without interactions becomes zero. The result of a row depends only on that row.
 """
 
 from typing import NamedTuple
@@ -20,11 +20,11 @@ from matchlake.recommender.als.nonnegative import solve_bounded
 
 Floats = npt.NDArray[np.float32]
 GATHERED = 64
-"""Rows gathered per rank-k update: with the matrix they fit the L1/L2 cache."""
+"""The number of rows gathered per rank-k update; they fit in the L1/L2 cache with the matrix."""
 _ZERO, _TINY = np.float32(0.0), np.float32(1e-20)
 _RESIDUAL, _PRODUCT, _CURVATURE, _LOSS = 0, 1, 2, 3
 _AHEAD = 8
-"""Interactions by which rows of the design are prefetched."""
+"""The number of interactions by which rows of the design are prefetched."""
 
 
 class Half(NamedTuple):
@@ -165,13 +165,13 @@ def _scale(half: Half, j: int, dot: np.float32, purpose: int) -> np.float32:
 
 @compiled
 def _target(half: Half, j: int) -> np.float32:
-    """Weight times target of one interaction; an interaction of weight 0 counts as unobserved."""
+    """Returns weight times target of an interaction; a weight of 0 counts as unobserved."""
     shift = half.shift if half.values[j] > _ZERO else _ZERO
     return np.float32(half.gain * half.values[j] + shift - half.offsets[half.columns[j]])
 
 
 class _Scratch(NamedTuple):
-    """Memory of one block step: scores of the interactions, gathered rows, matrix, step."""
+    """The work memory of a block step: scores of the interactions, gathered rows, matrix, step."""
 
     scores: Floats
     gathered: Floats
@@ -183,11 +183,11 @@ class _Scratch(NamedTuple):
 def solve_blocks(
     half: Half, x: Floats, start: int, stop: int, block: int, nonnegative: int
 ) -> None:
-    """Exact steps on one block of columns after another, for rows [start, stop) of `x`.
+    """Makes exact steps on one block of columns after another, for rows [start, stop) of `x`.
 
-    A block as wide as the row gives the exact solution; narrower ones are one sweep of block
-    Gauss-Seidel from the solution that `x` holds (iALS++, Rendle et al. 2021, arXiv 2110.14044).
-    The first `nonnegative` columns are kept at or above zero; then the block is the whole row.
+    A block as wide as the row gives the exact solution. Narrower blocks make one sweep of block
+    Gauss-Seidel from the solution in `x` (iALS++, Rendle et al. 2021, arXiv 2110.14044). The first
+    `nonnegative` columns are kept at or above zero, which requires a block as wide as the row.
     """
     width, longest = x.shape[1], 0
     exact = block >= width and nonnegative == 0
@@ -237,7 +237,7 @@ def _add_scores(half: Half, row: int, left: int, vector: Floats, scores: Floats)
 
 @compiled
 def _start_block(half: Half, row: int, left: int, solution: Floats, scratch: _Scratch) -> None:
-    """The block's matrix and right side without the interactions."""
+    """Initialises the block's matrix and right side, without the interactions."""
     width, size, matrix = solution.shape[0], scratch.step.shape[0], scratch.matrix
     zero, shared = splat(_ZERO), half.gram.size > 0
     for a in range(size):
@@ -274,7 +274,7 @@ def _gather_block(half: Half, row: int, left: int, scratch: _Scratch) -> None:
 
 @compiled
 def sum_losses(half: Half, x: Floats, start: int, stop: int) -> float:
-    """The part of rows [start, stop) in the objective, with their own penalty.
+    """Returns the part of rows [start, stop) in the objective, with their own penalty.
 
     Implicit: `sum c (t - s)^2` without its constant part. So `objective="hu_koren"` gives
     `sum (1 + c) (1 - s)^2` over observed pairs and `s^2` over all others.

@@ -1,11 +1,11 @@
 """Rows with factors at or above zero: projected Newton steps, compiled.
 
-Columns at zero with a negative step are held. The others take the exact step of their own system.
-Values below zero are set to zero. The length of the step is one that improves the objective. If
-there is no such length, the step ends at the first column that reaches zero (Lawson and Hanson
-1974). Once the right columns are held, the step is the solution, even of a badly conditioned
-system. Method: Bertsekas 1982, "Projected Newton methods for optimization problems with simple
-constraints".
+Columns at zero with a negative step are held. The other columns take the exact step of their own
+system. Values below zero are set to zero. The step is shortened until it improves the objective. If
+no length improves the objective, the step ends at the first column that reaches zero (Lawson and
+Hanson 1974). Once the right columns are held, the step gives the solution, even for badly
+conditioned systems. Method: Bertsekas 1982, "Projected Newton methods for optimization problems
+with simple constraints".
 """
 
 import numpy as np
@@ -19,15 +19,15 @@ Floats = npt.NDArray[np.float32]
 _ZERO, _HALF = np.float32(0.0), np.float32(0.5)
 _STEPS, _HALVINGS, _SETTLED, _ENOUGH = 100, 4, 1e-7, 0.1
 _ROUNDING = np.float32(1e-6)
-"""A column that shrinks to this part of itself counts as zero."""
+"""A column that shrinks to this fraction of its value is set to zero."""
 
 
 @compiled
 def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> None:
     """Minimises `x' matrix x / 2 - b . x` in place, the first `bounded` columns at or above zero.
 
-    `matrix` is symmetric: the upper triangle is read and the rest filled in. `residual` is
-    `b - matrix x`, and is overwritten. The bounded columns of `x` start at or above zero.
+    `matrix` is symmetric; the function reads the upper triangle and fills in the rest. `residual`
+    is `b - matrix x`, and is overwritten. The bounded columns of `x` start at or above zero.
     """
     size, gained = x.shape[0], 0.0
     for a in range(size):
@@ -61,7 +61,7 @@ def solve_bounded(matrix: Floats, residual: Floats, x: Floats, bounded: int) -> 
 def _newton(
     matrix: Floats, residual: Floats, x: Floats, bounded: int, factor: Floats, step: Floats
 ) -> None:
-    """The step of the columns that are not held; zero for those that are.
+    """Computes the step of the free columns; it is zero for held columns.
 
     Columns at zero are held if the residual or the step is negative there.
     """
@@ -89,7 +89,7 @@ def _newton(
 
 @compiled
 def _room(x: Floats, step: Floats, bounded: int) -> np.float32:
-    """The length of the step at which the first column reaches zero, at most 1."""
+    """Returns the length of the step at which the first column reaches zero, at most 1."""
     length = np.float32(1.0)
     for k in range(min(bounded, x.shape[0])):
         if x[k] + length * step[k] < _ZERO:
@@ -99,7 +99,7 @@ def _room(x: Floats, step: Floats, bounded: int) -> np.float32:
 
 @compiled
 def _project(x: Floats, step: Floats, length: np.float32, bounded: int, move: Floats) -> None:
-    """The move of `x` to `x + length step`, projected to zero or above."""
+    """Writes the move of `x` to `x + length step`, projected to zero or above."""
     for k in range(x.shape[0]):
         move[k] = length * step[k]
         if k < bounded and x[k] + move[k] <= _ROUNDING * x[k]:

@@ -1,4 +1,4 @@
-"""A factor model as NumPy arrays: the same methods without Spark, for serving."""
+"""A factor model as NumPy arrays, with the methods of `FactorModel`, for serving without Spark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class NumpyFactorModel(NumpyFactorRecommender):
         users: Mapping[Any, Mapping[Any, float]] | None = None,
         items: Mapping[Any, Mapping[Any, float]] | None = None,
     ) -> "NumpyFactorModel":
-        """The model with new or changed users {user_id: {item_id: value}}, and items likewise."""
+        """Adds or changes users, given as {user_id: {item_id: value}}, and items likewise."""
         sides = [
             side
             if new is None
@@ -60,16 +60,16 @@ class NumpyFactorModel(NumpyFactorRecommender):
         return of_sides((sides[USER], sides[ITEM]), self.mean, self.params)
 
     def fold_in_user(self, history: Mapping[Any, float]) -> Row:
-        """The row of a new or changed user from {item_id: rating or weight}.
+        """Returns the row of a new or changed user from {item_id: rating or weight}.
 
-        It is the exact solution of the user's least squares problem, with the items as they are;
-        unknown items do not count. A row without a known item `is_cold_start`. Raises InputError
-        for a value that a fit refuses.
+        It is the exact solution of the user's least squares problem, with fixed items. Unknown
+        items are ignored. If no item is known, the row `is_cold_start`. Raises InputError for a
+        value that a fit refuses.
         """
         return self._folded(USER, history)[0]
 
     def fold_in_item(self, history: Mapping[Any, float]) -> Row:
-        """As `fold_in_user`, for an item, from {user_id: rating or weight}."""
+        """Like `fold_in_user`, for an item, from {user_id: rating or weight}."""
         return self._folded(ITEM, history)[0]
 
     def explain(self, item_id: Any, history: Mapping[Any, float]) -> list[tuple[Any, float]]:
@@ -103,12 +103,12 @@ class NumpyFactorModel(NumpyFactorRecommender):
 
     @property
     def level(self) -> float:
-        """The mean, which is added to every score."""
+        """Returns the mean, which is added to every score."""
         return self.mean
 
     @property
     def by_popularity(self) -> bool:
-        """Whether unknown queries get the targets with the most interactions."""
+        """Returns whether unknown queries get the targets with the most interactions."""
         return self.params.feedback == "implicit"
 
     def _design(self, item_id: Any) -> npt.NDArray[np.float64]:
@@ -127,7 +127,7 @@ class NumpyFactorModel(NumpyFactorRecommender):
         return Row(factors[0], float(bias[0]), is_cold_start=not count), count
 
     def _history(self, side: int, history: Mapping[Any, float]) -> Csr:
-        """The history of one row of `side`, as compressed rows over the other side."""
+        """Returns the history of one row of `side`, as compressed rows over the other side."""
         values = self._values(history)
         others = self.sides[1 - side].places
         indices = places_of(others, list(history))

@@ -9,13 +9,13 @@ from matchlake.recommender.fit_params import FitParams
 from matchlake.recommender.interaction_spec import Duplicates, InteractionSpec
 
 CG_FROM_RANK = 32
-"""`solver="auto"` takes conjugate gradients from this rank on."""
+"""`solver="auto"` uses conjugate gradients from this rank on."""
 
 BLOCKS_FROM_RANK = 256
-"""`solver="auto"` takes the block (subspace) solver from this rank on."""
+"""`solver="auto"` uses the block (subspace) solver from this rank on."""
 
 BLOCK_SIZE = 64
-"""Columns that the block solver solves for at a time."""
+"""The number of columns of a block of the block solver."""
 
 EXPLICIT_REGULARIZATION = 0.05
 """The default of `regularization` in an explicit fit."""
@@ -47,30 +47,31 @@ class AlsParams(FitParams):
     rank: int = Field(64, ge=1, le=4096)
     """Columns of the factor matrices."""
     iterations: int = Field(15, ge=1)
-    """Iterations; one solves for all users, then for all items."""
+    """Number of iterations; each solves for all users, then for all items."""
     regularization: float | None = Field(None, ge=0)
     """Weight of the squared factors and biases; scaled by frequency, see `nu`. Null: 0.05 in an
-    explicit fit, chosen from the data in an implicit one."""
+    explicit fit, chosen from the data in an implicit fit."""
     alpha: float | None = Field(None, gt=0)
     """Implicit: weight of an observed pair per unit of `weight`. Null: weights are scaled by their
     geometric mean, so that a typical observed pair has the weight 1."""
     weight_scale: float | None = Field(None, gt=0)
-    """Implicit: weights count as `log2(1 + weight / weight_scale)`. Null: as they are, or by their
-    geometric mean if `alpha` is null."""
+    """Implicit: weights are transformed to `log2(1 + weight / weight_scale)`. Null: weights stay
+    unchanged, or are scaled by their geometric mean if `alpha` is null."""
     unobserved_weight: float | None = Field(None, ge=0)
     """Implicit: weight of every pair, observed or not (alpha0 of iALS++); ignored by
     `objective="hu_koren"`. Null: chosen from the data."""
     nu: float = Field(1.0, ge=0, le=1)
-    """1 scales the regularization of a row by its frequency, 0 not at all (the classic form)."""
+    """Exponent of the frequency: 1 scales a row's regularization by its number of interactions; 0
+    does not scale it (the classic form)."""
     init_std: float = Field(0.1, gt=0)
     """Standard deviation of the initial factors, before division by `sqrt(rank)`."""
     objective: Literal["ials", "hu_koren"] = "ials"
-    """Implicit: which of the two objectives. `hu_koren` equals `ials` with target `(1 + c) / c` for
+    """Implicit: the objective. `hu_koren` equals `ials` with target `(1 + c) / c` for
     observed pairs and an unobserved weight of 1."""
     biases: bool = True
     """Explicit: learn a mean and one bias per row (implicit fits have none)."""
     solver: Literal["auto", "cholesky", "cg", "blocks"] = "auto"
-    """Row solver: exact, warm-started conjugate gradients, or block by block."""
+    """Row solver: exact, conjugate gradients with a warm start, or block by block."""
     cg_steps: int = Field(3, ge=1)
     """Conjugate-gradient steps per row and iteration."""
     nonnegative: bool = False
@@ -78,8 +79,8 @@ class AlsParams(FitParams):
     seed: int = Field(0, ge=0, lt=2**63)
     """Seed of the initial factors."""
     duplicates: Duplicates = "error"
-    """Several rows of one (user, item): an error, the row with the latest `event_time`, their sum
-    or their mean."""
+    """How several rows of one (user, item) are handled: as an error, or by the row with the latest
+    `event_time`, their sum or their mean."""
     execution: Literal["auto", "single_task", "distributed"] = "auto"
     """Fit in one Spark task with threads, or in blocks over all tasks; `auto` decides by memory."""
     task_memory_mb: int = Field(4096, ge=1)
@@ -99,29 +100,29 @@ class AlsParams(FitParams):
     def _check(self) -> Self:
         if self.nonnegative and self.solver in ("cg", "blocks"):
             message = (
-                f"nonnegative=True cannot go with solver='{self.solver}': "
-                "it has a solver of its own; leave solver at 'auto'"
+                f"nonnegative=True cannot be combined with solver='{self.solver}', because it has "
+                "its own solver; leave solver at 'auto'"
             )
             raise ValueError(message)
         return self
 
     @property
     def base_weight(self) -> float:
-        """Weight of every pair, observed or not, in this fit's objective."""
+        """Returns the weight of every pair, observed or not, in this fit's objective."""
         if self.feedback == "explicit":
             return 0.0
         return 1.0 if self.objective == "hu_koren" else self._number("unobserved_weight")
 
     @property
     def penalty_weight(self) -> float:
-        """`regularization` as a number."""
+        """Returns `regularization` as a number."""
         if self.feedback == "explicit" and self.regularization is None:
             return EXPLICIT_REGULARIZATION
         return self._number("regularization")
 
     @property
     def slope(self) -> float:
-        """Weight of an observed pair per unit of its value: `alpha` as a number."""
+        """Returns the weight of an observed pair per unit of its value: `alpha` as a number."""
         return 1.0 if self.feedback == "explicit" else self._number("alpha")
 
     def _number(self, name: str) -> float:
@@ -133,7 +134,7 @@ class AlsParams(FitParams):
 
     @property
     def has_bias(self) -> bool:
-        """Whether rows carry a bias beside their factors."""
+        """Returns whether rows have a bias besides their factors."""
         return self.feedback == "explicit" and self.biases
 
     @property
@@ -143,17 +144,17 @@ class AlsParams(FitParams):
 
     @property
     def measures_validation(self) -> bool:
-        """RMSE of an explicit fit, recall at 20 of an implicit one."""
+        """Returns true: a fit can measure RMSE, or recall at 20 if implicit."""
         return True
 
     @property
     def value_column(self) -> str:
-        """The column of the interactions that is fitted: `rating` or `weight`."""
+        """Returns the fitted column of the interactions: `rating` or `weight`."""
         return "rating" if self.feedback == "explicit" else "weight"
 
     @property
     def interaction_spec(self) -> InteractionSpec:
-        """The interactions that this fit accepts."""
+        """Returns the rules for the interactions that this fit accepts."""
         return InteractionSpec(
             value_column=self.value_column,
             nonnegative=self.feedback == "implicit",

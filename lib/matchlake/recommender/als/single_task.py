@@ -1,4 +1,4 @@
-"""Single-task execution: a whole fit, or a part of it, runs on the threads of one Spark task."""
+"""Single-task execution: runs some or all iterations of a fit in one Spark task."""
 
 from dataclasses import dataclass
 
@@ -26,14 +26,13 @@ from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 MINUTE = 3 * 10**11
-"""Multiplications of a thread in about a minute, in a fit's inner loops."""
+"""The number of multiplications of a thread in about a minute, in a fit's inner loops."""
 
 
 def task_bytes(stats: InteractionStats, params: AlsParams) -> int:
     """An upper estimate of the memory of a single-task fit.
 
-    It counts the interactions as they arrive and in both orders, ids, both factor matrices and the
-    output.
+    It counts the packed interactions, both sorted copies, ids, both factor matrices and the output.
     """
     rows = stats.users + stats.items
     return stats.interactions * (64 + 3 * 12) + rows * (100 + 12 * stored_width(params))
@@ -43,7 +42,7 @@ def task_bytes(stats: InteractionStats, params: AlsParams) -> int:
 class SingleTask:
     """Fits packed `pairs` in one task.
 
-    A state is one frame of rows: trained users and items, and one report per iteration.
+    A state is one frame with rows of trained users and items, and one report per iteration.
     """
 
     pairs: PackedPairs
@@ -51,12 +50,12 @@ class SingleTask:
     stats: InteractionStats
 
     def interval(self) -> int:
-        """Iterations between checkpoints: all, or those of about a minute per thread."""
+        """Returns the iterations between checkpoints: all, or about a minute per thread."""
         work = self.stats.interactions * stored_width(self.params) * work_of_a_column(self.params)
         return max(1, min(self.params.iterations, MINUTE // work))
 
     def begin(self, model: FactorModel | None) -> DataFrame | None:
-        """The state that continues `model`; None without a model."""
+        """Returns the state that continues `model`; None without a model."""
         if model is None:
             return None
         users = model.user_factors.select(F.lit(USER).alias("side"), USER_ID, "factors", "bias")
@@ -64,7 +63,10 @@ class SingleTask:
         return users.unionByName(items, allowMissingColumns=True)
 
     def advance(self, state: DataFrame | None, done: int, iterations: int) -> DataFrame:
-        """The state after `iterations` more than the `done` before; lazy."""
+        """Returns the state after `iterations` further iterations.
+
+        `done` are already done; lazy.
+        """
         fields = self.pairs.schema
         rows = self.pairs.frame
         if state is not None:
@@ -76,7 +78,7 @@ class SingleTask:
         return rows.repartition(1).mapInArrow(Task(params, self.pairs.mean, done), schema)
 
     def report(self, state: DataFrame) -> Report:
-        """Iterations done, their seconds and the loss; an error if pairs repeat. One action."""
+        """Reads iterations, seconds and loss; raises InputError for repeated pairs. One action."""
         rows = state.where(F.col("side") > ITEM).collect()
         rows.sort(key=lambda row: row["idx"] or 0)
         refuse_repeated([(row[USER_ID], row[ITEM_ID]) for row in rows if row["side"] == REPEATED])
@@ -85,7 +87,7 @@ class SingleTask:
         return Report(last["idx"], last["loss"], seconds, (last["users"], last["items"]))
 
     def factors(self, state: DataFrame, side: int) -> DataFrame:
-        """One side's key, `idx`, `factors`, `bias` and `n_interactions`; lazy."""
+        """Returns one side's key, `idx`, `factors`, `bias` and `n_interactions`; lazy."""
         columns = (KEYS[side], "idx", "factors", "bias", "n_interactions")
         return state.where(F.col("side") == side).select(*columns)
 

@@ -1,4 +1,4 @@
-"""Half an iteration: all rows of one side are solved with the other side fixed, on threads."""
+"""A half-iteration: solves all rows of one side on threads, with the other side fixed."""
 
 from collections.abc import Callable
 
@@ -21,16 +21,16 @@ Matrix = npt.NDArray[np.float32]
 
 
 def stored_width(params: AlsParams) -> int:
-    """Columns of a stored row: factors, then the bias if there is one, then padding."""
+    """Returns the columns of a stored row: factors, the bias if there is one, then padding."""
     return -(-(params.rank + params.has_bias) // LANES) * LANES
 
 
 RowSolver = Callable[[Half, Matrix, int, int], None]
-"""Solves rows [start, stop) of a half into a matrix that holds their previous solution."""
+"""Solves rows [start, stop) of a half-iteration in place; the matrix has their last solution."""
 
 
 def solver_name(params: AlsParams) -> str:
-    """The solver of `params`; `auto` depends on the rank."""
+    """Returns the name of the solver; `auto` depends on the rank."""
     if params.solver != "auto":
         return params.solver
     if params.nonnegative:
@@ -41,7 +41,7 @@ def solver_name(params: AlsParams) -> str:
 
 
 def work_of_a_column(params: AlsParams) -> int:
-    """Multiplications of an iteration per interaction and column of a stored row."""
+    """Returns the multiplications of an iteration per interaction and column of a stored row."""
     name = solver_name(params)
     if name == "cg":
         return 4 * params.cg_steps + 4
@@ -49,7 +49,7 @@ def work_of_a_column(params: AlsParams) -> int:
 
 
 def row_solver(params: AlsParams) -> RowSolver:
-    """The solver of `solver_name`, ready to be called."""
+    """Returns the solver of `solver_name`, with its parameters bound."""
     name = solver_name(params)
     if name == "cg":
         return lambda half, x, start, stop: kernels.solve_cg(half, x, start, stop, params.cg_steps)
@@ -59,9 +59,10 @@ def row_solver(params: AlsParams) -> RowSolver:
 
 
 def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: AlsParams) -> Half:
-    """The problems of one side, given the other side's stored rows and their Gram matrix.
+    """Returns the problems of one side, given the other side's stored rows and Gram matrix.
 
-    `other` may lack rows without an interaction in `rows`; `gram` and `ridge` count all rows.
+    `other` may lack rows that have no interaction in `rows`, but `gram` and `ridge` must cover all
+    rows.
     """
     design, offsets = other, np.zeros(len(other), np.float32)
     if params.has_bias:
@@ -74,7 +75,7 @@ def prepare_half(rows: Csr, other: Matrix, gram: Matrix, ridge: Matrix, params: 
 
 
 def ridges(counts: npt.NDArray[np.int64], others: int, params: AlsParams) -> Matrix:
-    """The penalty weight of each row: `regularization * frequency^nu`; see `AlsParams`."""
+    """Returns the penalty weight of each row: `regularization * frequency^nu`; see `AlsParams`."""
     frequency = counts.astype(np.float64)
     if params.objective != "hu_koren":
         frequency += params.base_weight * others

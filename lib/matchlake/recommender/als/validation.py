@@ -1,4 +1,4 @@
-"""Validation measurements on Spark during a fit."""
+"""Measures the validation part on Spark during a fit."""
 
 import math
 
@@ -22,7 +22,7 @@ def require_measurable(validation: DataFrame, params: AlsParams) -> None:
 
 
 def measure(model: FactorModel, validation: DataFrame, seen: DataFrame, params: AlsParams) -> float:
-    """The metric of `EarlyStopping`; one or two actions."""
+    """Computes the metric of `EarlyStopping`; one or two actions."""
     explicit = params.feedback == "explicit"
     return _rmse(model, validation, params) if explicit else _recall(model, validation, seen)
 

@@ -1,1 +1,1 @@
-"""Simple recommenders to compare with: popularity, biases, EASE."""
+"""Simple baseline recommenders: popularity and biases."""

@@ -43,7 +43,10 @@ class BiasModel(RankZeroModel):
         item_features: DataFrame | None = None,
         checkpoint: Callable[[DataFrame], DataFrame] | None = None,
     ) -> Self:
-        """The model with new or changed biases, from `user_id`, `item_id` and `rating`; lazy."""
+        """Returns the model with new or changed biases, from `user_id`, `item_id`, `rating`.
+
+        Lazy.
+        """
         if user_features is not None or item_features is not None:
             refuse(self, "features")
         keep = checkpoint or (lambda frame: frame)
@@ -67,12 +70,12 @@ def fit_bias(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> BiasModel:
-    """`dispatch.fit_bias` of a Spark frame."""
+    """Implements `dispatch.fit_bias` on a Spark frame."""
     require_columns(interactions, (USER_ID, ITEM_ID, RATING), "interactions")
     rated = interactions.where(F.col(RATING).isNotNull())
     row = rated.agg(F.avg(RATING)).first()
     if row is None or row[0] is None:
-        raise InputError("interactions hold no rating; a bias model needs one at least.")
+        raise InputError("interactions have no rating, but a bias model needs at least one.")
     mean = float(row[0])
     rests = rated.select(USER_ID, ITEM_ID, (F.col(RATING) - mean).alias(_REST))
     items = _biases(rests, ITEM_ID, params.item_regularization)
@@ -97,7 +100,7 @@ def load(parts: ModelParts[DataFrame]) -> BiasModel:
 
 
 def _biases(rests: DataFrame, side: str, regularization: float) -> DataFrame:
-    """The least squares biases of one side, given what the other side leaves."""
+    """Returns the least squares biases of one side, from the residuals of the other side."""
     bias = F.sum(_REST) / (F.count(_REST) + regularization)
     return rests.groupBy(side).agg(bias.alias("bias"), F.count(_REST).alias("n_interactions"))
 

@@ -51,10 +51,10 @@ def fit_popularity(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> Any:
-    """Counts, for each `item_id` of `interactions`, the distinct `user_id`, or sums a column.
+    """Counts the distinct users of each `item_id` in `interactions`, or sums a column.
 
-    Rows with a null in one of these do not count. A Spark frame gives a `PopularityModel`: it
-    starts one checkpoint and one small action each for items and for users. A table of pandas,
+    Rows with a null in one of these columns are ignored. A Spark frame gives a `PopularityModel`:
+    it starts one checkpoint and one small action each for items and for users. A table of pandas,
     Polars or Arrow, or a sparse matrix, gives a `NumpyPopularityModel` without Spark.
     """
     if is_spark(interactions):
@@ -82,7 +82,7 @@ def fit_popularity(
 
 
 def train_popularity(inputs: TrainingInputs, params: PopularityParams, context: FitContext) -> Any:
-    """`fit_popularity` for the registry."""
+    """Calls `fit_popularity`; the registry names this function."""
     return fit_popularity(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
@@ -122,12 +122,12 @@ def fit_bias(
     ratings = pa.array(numbers(table[RATING], RATING, WHAT), from_pandas=True)
     table = table.set_column(2, RATING, ratings).drop_null()
     if not table.num_rows:
-        raise InputError("interactions hold no rating; a bias model needs one at least.")
+        raise InputError("interactions have no rating, but a bias model needs at least one.")
     return _fit_bias(table, params)
 
 
 def train_bias(inputs: TrainingInputs, params: BiasParams, context: FitContext) -> Any:
-    """`fit_bias` for the registry."""
+    """Calls `fit_bias`; the registry names this function."""
     return fit_bias(inputs.interactions, params, checkpoint=context.checkpoint)
 
 
@@ -155,7 +155,7 @@ def _rows(ids: pa.Array, bias: Doubles, counts: Ints, side: int) -> pa.Table:
 
 
 def _distinct(groups: Ints, values: Ints, size: int) -> Ints:
-    """The number of distinct values of each group; null values do not count."""
+    """Returns the number of distinct values of each group; ignores null."""
     known = (groups >= 0) & (values >= 0)
     width = int(values.max(initial=0)) + 1
     pairs = np.unique(groups[known] * width + values[known])

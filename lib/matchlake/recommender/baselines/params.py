@@ -9,22 +9,22 @@ class PopularityParams(FitParams):
     """How popularity is counted."""
 
     value_column: str | None = None
-    """Column to sum, such as a weight that decays with time; null counts the users."""
+    """The column to sum, such as a weight that decays with time; null: count the users."""
 
 
 class BiasParams(FitParams):
     """How strongly biases are pulled towards the mean."""
 
     user_regularization: float = Field(5.0, ge=0)
-    """Additional ratings at the mean that each user is assumed to have."""
+    """Regularization: each user counts as having this number of additional mean ratings."""
     item_regularization: float = Field(3.0, ge=0)
-    """Additional ratings at the mean that each item is assumed to have."""
+    """Regularization: each item counts as having this number of additional mean ratings."""
     iterations: int = Field(2, ge=1)
-    """Alternations between items and users; more than two hardly change a rating."""
+    """Number of alternations between items and users; more than two change ratings little."""
 
     @property
     def predicts_ratings(self) -> bool:
-        """A score is a rating."""
+        """Returns true: scores are ratings."""
         return True
 
 

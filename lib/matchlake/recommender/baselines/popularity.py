@@ -1,4 +1,4 @@
-"""The popularity baseline: everyone gets the items that most users met."""
+"""The popularity baseline: everyone gets the items with the most users."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,9 +17,9 @@ from matchlake.schemas import ITEM_ID, USER_ID
 
 @dataclass(frozen=True, repr=False)
 class PopularityModel(RankZeroModel):
-    """Items with their popularity as `bias`, which is every user's score of them.
+    """Items with their popularity as `bias`, which is their score for every user.
 
-    The model orders items and predicts no ratings: a score is a number of users, or a sum of
+    The model orders items and does not predict ratings. A score is a number of users, or a sum of
     values.
     """
 
@@ -32,7 +32,7 @@ def fit_popularity(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> PopularityModel:
-    """`dispatch.fit_popularity` of a Spark frame."""
+    """Implements `dispatch.fit_popularity` on a Spark frame."""
     value = params.value_column
     columns = (USER_ID, ITEM_ID) if value is None else (USER_ID, ITEM_ID, value)
     require_columns(interactions, columns, "interactions")

@@ -43,20 +43,20 @@ def fit_blend(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> Any:
-    """Fits `params.models`, and the weights with which their lists become one.
+    """Fits `params.models`, and the weights that fuse their lists.
 
-    A list is the fusion of the models' lists by weighted reciprocal ranks (Cormack et al. 2009):
-    the score of an item is the sum over models of weight / (rank_constant + rank). The fit cuts
-    off a validation part, fits the models to the rest, and chooses the weights by the NDCG of the
-    lists there. Then it fits the models again, to all interactions.
+    The lists of the models are fused by weighted reciprocal ranks (Cormack et al. 2009): the score
+    of an item is the sum over models of weight / (rank_constant + rank). The fit splits off a
+    validation part, fits the models to the rest, and chooses the weights by the NDCG on the
+    validation part. Then it fits the models again to all interactions.
 
-    Reads what its models read, and `event_time` unless `params.split` is `random`. A Spark frame
-    gives a `BlendModel`; a table or a sparse matrix gives a `NumpyBlendModel`, without Spark.
-    Raises InputError if the validation part has nothing to measure, and what the fits raise.
+    It reads the columns of its models, and `event_time` unless `params.split` is `random`. A Spark
+    frame gives a `BlendModel`; a table or a sparse matrix gives a `NumpyBlendModel`, without Spark.
+    Raises InputError if nothing can be measured on the validation part, and the errors of the fits.
 
     On Spark it starts the actions of every model's fit twice, and a checkpoint of both parts. One
-    job per model brings the lists of up to `params.validation_users` users to the driver, and one
-    job their pairs. A checkpoint and a small action follow for users, and for items.
+    job per model collects the lists of up to `params.validation_users` users, and one job their
+    pairs. A checkpoint and a small action follow for users, and for items.
     """
     inputs = TrainingInputs(interactions)
     if is_spark(interactions):
@@ -65,7 +65,7 @@ def fit_blend(
 
 
 def fit(inputs: TrainingInputs, params: BlendParams, context: FitContext) -> "BlendModel":
-    """`fit_blend` for the registry; the features go to the models that read them."""
+    """Calls `fit_blend` for the registry; features are passed to the models that read them."""
     from matchlake.recommender.blend.fit_on_spark import fit_on_spark  # noqa: PLC0415
 
     return fit_on_spark(inputs, params, context)
@@ -90,6 +90,6 @@ def _fit_table(inputs: TrainingInputs, params: BlendParams) -> NumpyBlendModel:
 
 
 def _drawn(users: pa.Array, params: BlendParams) -> pa.Array:
-    """The users that are measured: those with the smallest hashes, as `parts.draw` on Spark."""
+    """Returns the measured users: those with the smallest hashes, as `parts.draw` on Spark."""
     hashes = xxhash64(("user", params.seed), [pa.chunked_array([users])]) >> np.uint64(11)
     return users.take(pa.array(np.argsort(hashes, kind="stable")[: params.validation_users]))

@@ -20,7 +20,7 @@ from matchlake.schemas import ITEM_ID, RANK, USER_ID
 
 
 def fit_on_spark(inputs: TrainingInputs, params: BlendParams, context: FitContext) -> BlendModel:
-    """`fit_blend` of Spark frames; see there."""
+    """Implements `fit_blend` on Spark frames."""
     checkpoint = context.checkpoint
     weights = _weights(inputs, params, checkpoint)
     models = fit_members(inputs, params, checkpoint)
@@ -48,7 +48,7 @@ def fit_on_spark(inputs: TrainingInputs, params: BlendParams, context: FitContex
 def _weights(
     inputs: TrainingInputs, params: BlendParams, checkpoint: Checkpointer
 ) -> dict[str, float]:
-    """The weights of the models by their lists for the users of the validation part."""
+    """Chooses the weights of the models by their lists for users of the validation part."""
     parts = split(inputs.interactions, params.validation)
     train, held = checkpoint(parts.train), checkpoint(parts.test)
     models = fit_members(inputs._replace(interactions=train), params, checkpoint)
@@ -66,7 +66,7 @@ def _lists(model: Recommender, users: DataFrame, seen: DataFrame, depth: int) ->
 
 
 def _joined(rows: dict[str, DataFrame], key: str) -> DataFrame:
-    """One row per id, with the rows of each model in a struct, null where it lacks the id."""
+    """Returns one row per id, with a struct for each model; null if the model lacks the id."""
     frames = [frame.select(key, F.struct("*").alias(name)) for name, frame in rows.items()]
     whole = reduce(lambda one, two: one.join(two, key, "full"), frames)
     counts = [F.coalesce(F.col(name)["n_interactions"], F.lit(0)) for name in rows]

@@ -1,4 +1,4 @@
-"""The models of a blend, each fitted as the registry fits it."""
+"""Fits the models of a blend through the registry."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from matchlake.recommender.protocol import FitContext, TrainingInputs
 def fit_members(
     inputs: TrainingInputs, params: BlendParams, checkpoint: Checkpointer
 ) -> dict[str, Any]:
-    """The models, fitted to the same interactions."""
+    """Fits all models to the same interactions."""
     context, models = FitContext(checkpoint), {}
     for name, own in params.members.items():
         algorithm = algorithm_of(name)

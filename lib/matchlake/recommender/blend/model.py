@@ -1,4 +1,4 @@
-"""`BlendModel`: several models, their lists fused by weighted reciprocal ranks."""
+"""`BlendModel` fuses the lists of several models by weighted reciprocal ranks."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -40,8 +40,8 @@ class BlendModel(Recommender):
 
     The ranks are those in each model's list of `params.depth` items. `parts.users` has `user_id`,
     `user_idx`, `n_interactions`, and for each model a struct with its own row of the user; `items`
-    likewise. The score orders one list. `score` gives that of the list without exclusions, and 0
-    for items beyond it.
+    likewise. Scores are comparable only within one list. `score` uses the list without exclusions,
+    and gives 0 for items outside the list.
     """
 
     parts: ModelParts[DataFrame]
@@ -59,16 +59,16 @@ class BlendModel(Recommender):
 
     @property
     def capabilities(self) -> frozenset[Capability]:  # type: ignore[override]
-        """New users, if all models can take them."""
+        """Returns the capability of new users if all models have it."""
         return common_capabilities([member.model for member in self.members.values()])
 
     @property
     def predicts_ratings(self) -> bool:
-        """A score only orders items."""
+        """Returns false: scores only order items."""
         return False
 
     def diagnostics(self) -> Mapping[str, float]:
-        """The weights, and the diagnostics of each model."""
+        """Returns the weights, and the diagnostics of each model."""
         figures = {f"{name}_weight": member.weight for name, member in self.members.items()}
         for name, member in self.members.items():
             figures |= {f"{name}_{key}": v for key, v in member.model.diagnostics().items()}
@@ -82,7 +82,7 @@ class BlendModel(Recommender):
     def score(self, pairs: DataFrame, *, clip: tuple[float, float] | None = None) -> DataFrame:
         """Adds `score` (float) and `is_cold_start` (user or item is unknown) to `pairs`; lazy.
 
-        A cold-start row, and an item beyond all lists of the user, have the score 0.
+        A cold-start row, and an item outside all lists of the user, have the score 0.
         """
         pairs = with_id_types(pairs, id_types(self.parts.users, self.parts.items), "the pairs")
         users, items = (
@@ -108,7 +108,7 @@ class BlendModel(Recommender):
     ) -> DataFrame:
         """The best items of each user; see `Recommender.recommend_items`.
 
-        An unknown user gets the fusion of the lists that the models give to one.
+        An unknown user gets the fusion of the models' lists for unknown users.
         """
         require_k(k)
         users = self.known(USER) if users is None else users
@@ -128,9 +128,9 @@ class BlendModel(Recommender):
         item_features: DataFrame | None = None,
         checkpoint: Callable[[DataFrame], DataFrame] | None = None,
     ) -> Self:
-        """The blend with new or changed users in every model; lazy.
+        """Returns the blend with new or changed users in every model; lazy.
 
-        Reads `user_id`, `item_id` and the columns that the models fitted.
+        It reads `user_id`, `item_id` and the fitted columns of the models.
         """
         if items is not None or user_features is not None or item_features is not None:
             refuse(self, "fold_in of items or features")
@@ -164,7 +164,7 @@ class BlendModel(Recommender):
         exclude_seen: DataFrame | None,
         candidates: DataFrame | None,
     ) -> DataFrame:
-        """`user_id`, `item_id`, `score`, `is_cold_start` of all items in a list of any model."""
+        """Returns `user_id`, `item_id`, `score`, `is_cold_start` of items in any model's list."""
         lists, parts = [], []
         for number, (model, weight) in enumerate(self.members.values()):
             if weight:
@@ -180,7 +180,7 @@ class BlendModel(Recommender):
 
 
 def _part(number: int, weight: float, constant: float) -> Column:
-    """The part of one model in a score, added in the order of the models."""
+    """Returns the part of one model in a score; parts are added in the order of the models."""
     rank = F.max(F.when(F.col("_model") == number, F.col(RANK)))
     return F.coalesce(F.lit(weight) / (F.lit(constant) + rank), F.lit(0.0))
 

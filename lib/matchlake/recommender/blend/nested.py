@@ -1,4 +1,4 @@
-"""The parts of several models as the parts of one: the rows of each in a struct column."""
+"""Combines the parts of several models into the parts of one, with a struct column per model."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,7 +62,7 @@ def _rows(rows: Any, name: str, side: int) -> Any:
 
 
 def _named(given: Mapping[str, Mapping[str, _Value]]) -> dict[str, _Value]:
-    """One mapping of several: `model.key`."""
+    """Merges mappings into one, with keys `model.key`."""
     return {
         f"{name}.{key}": value for name, values in given.items() for key, value in values.items()
     }

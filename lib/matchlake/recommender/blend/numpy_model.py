@@ -19,7 +19,7 @@ from matchlake.recommender.protocol import Capability, ModelParts, NumpyRecommen
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _TOGETHER = 128
-"""Users whose scores of all items are in memory at a time."""
+"""The number of users whose scores of all items are in memory at a time."""
 
 
 class Member(NamedTuple):
@@ -40,7 +40,7 @@ class NumpyBlendModel(NumpyRecommender):
 
     @property
     def capabilities(self) -> frozenset[Capability]:  # type: ignore[override]
-        """New users, if all models can take them."""
+        """Returns the capability of new users if all models have it."""
         return common_capabilities([member.model for member in self.members.values()])
 
     @cached_property
@@ -55,7 +55,10 @@ class NumpyBlendModel(NumpyRecommender):
         return self._all_places[side]
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
-        """Scores of pairs: those of the lists without exclusions; 0 where a list lacks the item."""
+        """Returns scores of pairs by the lists without exclusions.
+
+        0 if the item is not in a list.
+        """
         known = [user for user in dict.fromkeys(users) if user in self._all_places[USER]]
         row_of = {user: row for row, user in enumerate(known)}
         scores = np.zeros(len(users), np.float32)
@@ -90,7 +93,7 @@ class NumpyBlendModel(NumpyRecommender):
         users: Mapping[Any, Mapping[Any, float]] | None = None,
         items: Mapping[Any, Mapping[Any, float]] | None = None,
     ) -> "NumpyBlendModel":
-        """The blend with new or changed users {user_id: {item_id: value}} in every model."""
+        """Adds or changes users in every model, given as {user_id: {item_id: value}}."""
         if items is not None or "fold_in_users" not in self.capabilities:
             refuse(self, "fold_in of items" if items is not None else "fold_in")
         members = {
@@ -100,7 +103,7 @@ class NumpyBlendModel(NumpyRecommender):
         return blend_of(members, self.params)
 
     def _scores(self, users: Sequence[Any], choice: Choice, k: int) -> Floats:
-        """Scores (users, items); minus infinity for items in no model's list."""
+        """Returns scores (users, items); minus infinity for items in no model's list."""
         scores = np.zeros((len(users), len(self.item_ids)))
         listed = np.zeros(scores.shape, bool)
         for name, (model, weight) in self.members.items():
@@ -118,7 +121,7 @@ class NumpyBlendModel(NumpyRecommender):
 
     @cached_property
     def _moves(self) -> dict[str, tuple[Ints, Ints]]:
-        """The rows of the items in each model, -1 for missing ones, and in the blend."""
+        """Returns the rows of the items in each model, -1 if missing, and in the blend."""
         moves = {}
         for name, member in self.members.items():
             own, ids = member.model.places(ITEM), member.model.item_ids
@@ -134,13 +137,13 @@ class NumpyBlendModel(NumpyRecommender):
 
 
 def common_capabilities(models: Sequence[Any]) -> frozenset[Capability]:
-    """What a blend of these models can do beside `score` and `recommend_items`."""
+    """Returns the capabilities of a blend of these models."""
     able = all("fold_in_users" in model.capabilities for model in models)
     return frozenset({"fold_in_users"}) if able else frozenset()
 
 
 def blend_of(members: Mapping[str, Member], params: BlendParams) -> NumpyBlendModel:
-    """A blend with the ids of its models in their order."""
+    """Makes a blend; its ids are those of its models, sorted."""
     ids = [
         sorted(set().union(*(each.model.places(side) for each in members.values())), key=_order)
         for side in (USER, ITEM)
@@ -161,7 +164,7 @@ def load_numpy(parts: ModelParts[pa.Table]) -> NumpyBlendModel:
 
 
 def _order(key: Any) -> Any:
-    """Strings by their UTF-8 bytes, as Spark sorts them."""
+    """Returns a sort key: strings by their UTF-8 bytes, as Spark sorts them."""
     return key.encode() if isinstance(key, str) else key
 
 

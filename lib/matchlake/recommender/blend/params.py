@@ -11,8 +11,8 @@ from matchlake.recommender.split.params import SplitParams
 
 _NAME = "blend"
 _SALT = 0x626C656E64
-"""Added to the seed of the split: a test part cut off before with an equal seed and a larger
-fraction has the very rows that a second cut would draw, so that nothing would be left."""
+"""This number is added to the seed of the split. With an equal seed, a test part that was split off
+before would already contain all rows that this split draws."""
 
 
 class BlendParams(FitParams):
@@ -21,29 +21,30 @@ class BlendParams(FitParams):
     models: dict[str, dict[str, Any]] = Field(default={"als": {}, "ease": {}}, min_length=2)
     """The models by the name of their algorithm, with parameters that differ from its defaults."""
     depth: int = Field(200, ge=1)
-    """Items of each model's list that count."""
+    """The number of items of each model's list."""
     rank_constant: float = Field(60.0, gt=0)
-    """The item at rank r of a model's list counts 1 / (rank_constant + r)."""
+    """The item at rank r of a model's list gets 1 / (rank_constant + r)."""
     split: Literal["random", "time", "user_time", "last_n"] = "random"
-    """How a fit cuts off the validation part: see `split`; all but `random` read `event_time`."""
+    """How the validation part is split off, see `split`; all kinds but `random` read
+    `event_time`."""
     validation_fraction: float = Field(0.1, gt=0, lt=1)
     """Fraction of the interactions in the validation part."""
     validation_users: int = Field(5000, ge=1)
-    """Users of the validation part that are measured at most."""
+    """Maximum number of measured users of the validation part."""
     k: int = Field(10, ge=1)
-    """The weights with the best NDCG of the first `k` items are chosen."""
+    """The weights with the best NDCG at `k` are chosen."""
     steps: int = Field(10, ge=1, le=50)
     """The weights tried are the multiples of 1 / steps that add up to 1."""
     seed: int = Field(0, ge=0, lt=2**62)
-    """Seed of the validation part, and of the users that are measured."""
+    """Seed of the validation part, and of the sample of measured users."""
 
     @model_validator(mode="after")
     def _models_can_be_fitted(self) -> Self:
         for name, params in self.members.items():
             if getattr(params, "patience", None) is not None:
                 raise ValueError(
-                    f"models.{name}.patience needs a validation part of its own, which a blend "
-                    "does not give it: leave it at null and choose iterations"
+                    f"models.{name}.patience needs a validation part, which a blend does not pass "
+                    "to its models: leave it at null and choose iterations"
                 )
         return self
 
@@ -51,7 +52,7 @@ class BlendParams(FitParams):
     def members(self) -> dict[str, FitParams]:
         """The parameters of each model; raises ParameterError for an unknown algorithm."""
         if _NAME in self.models:
-            raise ValueError(f"models has {_NAME!r}: a blend holds no blend")
+            raise ValueError(f"models has {_NAME!r}: a blend cannot contain a blend")
         return {
             name: algorithm_of(name).params_class().model_validate(given)
             for name, given in self.models.items()
@@ -59,12 +60,12 @@ class BlendParams(FitParams):
 
     @property
     def reads_features(self) -> bool:
-        """Whether the fit of a model reads features."""
+        """Returns whether the fit of any model reads features."""
         return any(params.reads_features for params in self.members.values())
 
     @property
     def validation(self) -> SplitParams:
-        """The split that cuts off the validation part."""
+        """Returns the split of the validation part."""
         given = {"test_fraction": self.validation_fraction} if self.split != "last_n" else {}
         return SplitParams.model_validate({"kind": self.split, "seed": _SALT + self.seed, **given})
 

@@ -1,4 +1,4 @@
-"""The weights of models by the ranking that they give on a validation part."""
+"""Chooses the weights of models by their ranking on a validation part."""
 
 import itertools
 import logging
@@ -22,16 +22,16 @@ Doubles = npt.NDArray[np.float64]
 def choose_weights(
     lists: Sequence[pa.Table], truth: pa.Table, params: BlendParams
 ) -> tuple[float, ...]:
-    """One weight per model, from its lists (`user_id`, `rank`, `item_id`) for the same users.
+    """Returns one weight per model, from its lists (`user_id`, `rank`, `item_id`).
 
-    `truth` has the pairs (`user_id`, `item_id`) of the validation part. The weights with the
-    highest NDCG at `params.k` win; of equal ones the most even. Raises InputError if no user has a
-    list and a pair.
+    `truth` has the pairs (`user_id`, `item_id`) of the validation part. All lists are for the same
+    users. The weights with the highest NDCG at `params.k` win; if several are equal, the most even
+    weights. Raises InputError if no user has both a list and a pair.
     """
     require_measurable(truth.num_rows and sum(table.num_rows for table in lists))
     sizes = [table.num_rows for table in (*lists, truth)]
     ends = np.cumsum([0, *sizes])
-    # Models may give 64-bit ids for ids of 32 bits.
+    # casts ids, because models may return 64-bit ids for 32-bit ids
     tables = [*(table.select(truth.column_names).cast(truth.schema) for table in lists), truth]
     whole = pa.concat_tables(tables)
     users, items = (codes_of(whole[name])[0] for name in (USER_ID, ITEM_ID))
@@ -56,20 +56,21 @@ def require_measurable(rows: int) -> None:
     """Raises InputError if there are no `rows`."""
     if not rows:
         raise InputError(
-            "The validation part of the blend has nothing to measure: no user has both a list and "
+            "Nothing can be measured on the validation part of the blend: no user has both a "
+            "list and "
             "an interaction there. Raise validation_fraction, or fit a blend to more interactions."
         )
 
 
 def _simplex(count: int, steps: int) -> Iterator[tuple[float, ...]]:
-    """All multiples of 1 / steps that add up to 1."""
+    """Yields all weights that are multiples of 1 / steps and add up to 1."""
     for bars in itertools.combinations(range(steps + count - 1), count - 1):
         marks = [-1, *bars, steps + count - 1]
         yield tuple((b - a - 1) / steps for a, b in itertools.pairwise(marks))
 
 
 class _Measured:
-    """The pairs of the lists, those of them that are true, and the best NDCG of each user."""
+    """The pairs of the lists, which of them are true, and the best possible DCG of each user."""
 
     def __init__(self, listed: Ints, true: Ints, width: int, k: int) -> None:
         self._owners, self._hits = listed // width, np.isin(listed, true)
@@ -83,7 +84,7 @@ class _Measured:
         self._users = len(users)
 
     def ndcg(self, scores: Doubles) -> float:
-        """The mean NDCG over the users of the truth; those without a list count 0."""
+        """Returns the mean NDCG over the users of the truth; users without a list have 0."""
         order = np.lexsort((-scores, self._owners))
         owners = self._owners[order]
         place = np.arange(len(order)) - np.searchsorted(owners, owners)

@@ -1,4 +1,4 @@
-"""`fit_ease`: a linear item-item model that is hard to beat on small catalogues."""
+"""`fit_ease` fits a linear item-item model, which is accurate on small catalogues."""
 
 from typing import TYPE_CHECKING, Any, overload
 
@@ -41,16 +41,16 @@ def fit_ease(
 ) -> Any:
     """Learns the weights of every item for every other item in closed form (Steck 2019).
 
-    With G = X'X + regularization * I and P its inverse, weight(j, i) = -P_ji / P_ii, and 0 from
-    an item to itself. `dropout` and `max_self_weight` give the extensions EDLAE and RDLAE; their
-    formulas stand at `ease_weights`. Reads `user_id`, `item_id` and the `value_column`; rows with
+    With G = X'X + regularization * I and P its inverse, weight(j, i) = -P_ji / P_ii, and 0 from an
+    item to itself. `dropout` and `max_self_weight` give the extensions EDLAE and RDLAE; see
+    `ease_weights` for the formulas. It reads `user_id`, `item_id` and the `value_column`; rows with
     nulls are ignored, and repeated pairs are summed. A Spark frame gives an `EaseModel`; a pandas,
     Polars or Arrow table, or a sparse matrix of SciPy, gives a `NumpyLinearModel`, and needs no
     Spark.
 
-    On Spark, one task holds the dense matrix. It starts a checkpoint of the interactions and one
-    of the model, and a small action each. Raises InputError if there are more than `max_items`
-    items.
+    On Spark, one task holds the dense matrix. The fit starts a checkpoint of the interactions and a
+    checkpoint of the model, each with a small action. Raises InputError if there are more than
+    `max_items` items.
     """
     if is_spark(interactions):
         from matchlake.recommender.linear.ease_on_spark import fit_on_spark  # noqa: PLC0415
@@ -60,7 +60,7 @@ def fit_ease(
 
 
 def fit(inputs: TrainingInputs, params: EaseParams, context: FitContext) -> "EaseModel":
-    """`fit_ease` for the registry."""
+    """Calls `fit_ease`; the registry names this function."""
     return fit_ease(inputs.interactions, params, checkpoint=context.checkpoint)
 
 

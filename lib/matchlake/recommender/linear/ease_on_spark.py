@@ -20,7 +20,7 @@ from matchlake.recommender.sides import ITEM, USER
 def fit_on_spark(
     interactions: DataFrame, params: EaseParams, checkpoint: Checkpointer
 ) -> EaseModel:
-    """`fit_ease` on a Spark frame; see there."""
+    """Implements `fit_ease` on a Spark frame."""
     pairs, stats = pack_frame(interactions, params.value_column, checkpoint)
     require_room(stats, params)
     floats = ArrayType(FloatType())

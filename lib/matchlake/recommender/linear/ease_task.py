@@ -1,4 +1,4 @@
-"""The body of an EASE fit: packed interactions in, histories and weights out, without Spark."""
+"""The task of an EASE fit: reads packed interactions, returns histories and weights."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -33,19 +33,19 @@ def require_room(stats: InteractionStats, params: EaseParams) -> None:
     if stats.items > params.max_items:
         raise InputError(
             f"interactions have {stats.items} items, but max_items is {params.max_items}: EASE "
-            "inverts a dense items x items matrix. Leave out rare items, "
-            f"raise max_items if a task has {24 * stats.items**2 / 1e9:.1f} GB, or fit slim."
+            "inverts a dense items x items matrix. Remove rare items, raise max_items if a task "
+            f"has {24 * stats.items**2 / 1e9:.1f} GB, or fit slim."
         )
 
 
 @dataclass(frozen=True)
 class Task:
-    """Interactions in, users' histories and items' weights out."""
+    """The function of the task: reads interactions, returns users' histories and items' weights."""
 
     params: EaseParams
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """All rows of the fit in; the rows of users, then of items, out."""
+        """Reads all rows of the fit; yields the rows of users, then of items."""
         matrix = matrix_of_packed(pa.Table.from_batches(list(batches))["data"])
         kinds = id_kinds(matrix) | {"weights": pa.list_(pa.float32())}
         for columns in user_batches(matrix):
@@ -59,12 +59,12 @@ class Task:
 
 
 def ease_weights(users: Csr, params: EaseParams) -> Floats:
-    """Weights (items, items): row j holds the weights from item j to every item.
+    """Returns weights (items, items); row j has the weights from item j to every item.
 
     weight(j, i) = [j = i] - C_ji * s_i, where C is the inverse of X'X + diag(L). The penalties are
     L = regularization + dropout / (1 - dropout) * diag(X'X). With s_i = L_i, item i has the weight
-    1 - C_ii * s_i for itself. If this is above `max_self_weight`, a larger s_i makes both equal.
-    Sources: Steck 2019 (EASE), Steck 2020 (EDLAE), Moon et al. 2023 (RDLAE).
+    1 - C_ii * s_i for itself. If this exceeds `max_self_weight`, s_i is increased until both are
+    equal. Sources: Steck 2019 (EASE), Steck 2020 (EDLAE), Moon et al. 2023 (RDLAE).
     """
     gram = _gram(users)
     diagonal = np.diag_indices_from(gram)

@@ -11,11 +11,11 @@ Places = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Rows = tuple[Places, Positions, Floats]
-"""Compressed rows as kernels take them: offsets, columns, values."""
+"""Compressed rows in the form for kernels: offsets, columns, values."""
 
 
 def rows_of(matrix: Csr) -> Rows:
-    """A matrix for the kernels."""
+    """Converts a matrix for the kernels."""
     return matrix.indptr, matrix.columns, matrix.values
 
 

@@ -1,4 +1,4 @@
-"""Linear item-item models: weights and users' histories, as frames."""
+"""Linear item-item models as frames: weights, and users' histories."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ from matchlake.schemas import ITEM_ID, SCORE, USER_ID
 
 _EVERY = (1 << 31) - 1
 _BATCH = 128
-"""Queries whose scores of all items are in memory at a time."""
+"""The number of queries whose scores of all items are in memory at a time."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -38,7 +38,7 @@ class LinearModel(Recommender):
     and `values` (array of float). `items` has `item_id`, `item_idx`, `n_interactions` and `weights`
     (array of float).
 
-    The model orders items and predicts no ratings: a score is a sum of weights.
+    The model orders items and does not predict ratings: a score is a sum of weights.
     """
 
     users: DataFrame
@@ -54,7 +54,7 @@ class LinearModel(Recommender):
 
     @property
     def predicts_ratings(self) -> bool:
-        """A score only orders items."""
+        """Returns false: scores only order items."""
         return False
 
     def known(self, side: int) -> DataFrame:
@@ -85,8 +85,8 @@ class LinearModel(Recommender):
     ) -> DataFrame:
         """The best items of each user; see `Recommender.recommend_items`.
 
-        An unknown user (`is_cold_start`) gets the items with the most interactions; the score is
-        then their number.
+        An unknown user (`is_cold_start`) gets the items with the most interactions, with this
+        number as the score.
         """
         require_k(k)
         kinds = id_types(self.users, self.items)
@@ -132,10 +132,10 @@ class LinearModel(Recommender):
         item_features: DataFrame | None = None,
         checkpoint: Callable[[DataFrame], DataFrame] | None = None,
     ) -> Self:
-        """The model with new or changed users; lazy.
+        """Returns the model with new or changed users; lazy.
 
-        Reads `user_id`, `item_id` and the value column. The history of a user replaces an earlier
-        one; unknown items do not count.
+        It reads `user_id`, `item_id` and the value column. The new history of a user replaces the
+        old one; unknown items are ignored.
         """
         if items is not None or user_features is not None or item_features is not None:
             refuse(self, "fold_in of items or features")
@@ -169,13 +169,13 @@ class LinearModel(Recommender):
 
 
 class EaseModel(LinearModel):
-    """Weights in closed form: `weights` of an item are those from it to every item."""
+    """Weights in closed form: `weights` of an item has its weights for every item."""
 
     algorithm: ClassVar[str] = "ease"
 
 
 class SlimModel(LinearModel):
-    """Sparse weights: `sources` of an item (array of item_idx) are those with `weights` for it."""
+    """Sparse weights: an item has `sources` (array of item_idx) and their `weights`."""
 
     algorithm: ClassVar[str] = "slim"
 
@@ -187,7 +187,7 @@ def load(parts: ModelParts[DataFrame]) -> LinearModel:
 
 
 class _Targets(NamedTuple):
-    """All items in the order of their indices, and the given pairs of the task's users."""
+    """The data of a task: all items, ordered by index, and the given pairs of its users."""
 
     ids: pa.Array
     weights: ItemWeights
@@ -199,7 +199,7 @@ class _Targets(NamedTuple):
 
 @dataclass(frozen=True)
 class _Task:
-    """The body of a task: items, given pairs and users in, in this order; lists out."""
+    """The function of a task: reads items, given pairs and users, in this order; returns lists."""
 
     k: int
     only_given: bool

@@ -61,7 +61,7 @@ class NumpyLinearModel(NumpyRecommender):
         return self.weights.onnx(graph, user, list(self.histories), lists, plain)
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
-        """Scores of pairs; 0 for an unknown user or item."""
+        """Returns scores of pairs; 0 for an unknown user or item."""
         indices = places_of(self._places, items)
         rows = {user: self._scores(user) for user in set(users) & self.histories.keys()}
         scores = [
@@ -71,9 +71,9 @@ class NumpyLinearModel(NumpyRecommender):
         return np.array(scores, np.float32)
 
     def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
-        """The best items of each user.
+        """Returns the best items of each user.
 
-        An unknown user gets the items with the most interactions, and their number as the score.
+        An unknown user gets the items with the most interactions, with this number as the score.
         """
         if side != USER:
             refuse(self, "recommend_users")
@@ -88,9 +88,9 @@ class NumpyLinearModel(NumpyRecommender):
         users: Mapping[Any, Mapping[Any, float]] | None = None,
         items: Mapping[Any, Mapping[Any, float]] | None = None,
     ) -> "NumpyLinearModel":
-        """The model with new or changed users {user_id: {item_id: value}}.
+        """Returns the model with new or changed users {user_id: {item_id: value}}.
 
-        As in the fit, each item counts 1 if the parameters name no value column.
+        As in the fit, each item has the value 1 if the parameters have no value column.
         """
         if items is not None:
             refuse(self, "fold_in of items")

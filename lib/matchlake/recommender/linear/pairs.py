@@ -1,4 +1,4 @@
-"""The interactions of a linear fit: from a table, and as users x items with the ids in order."""
+"""Reads the interactions of a linear fit from a table, as a matrix users x items."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -17,15 +17,15 @@ from matchlake.recommender.tables import numbers, read_interactions
 from matchlake.schemas import ITEM_ID, USER_ID
 
 SPEC = InteractionSpec(VALUE, centered=False, duplicates="sum")
-"""Repeated pairs are summed, and values may be below 0."""
+"""The rules for interactions: repeated pairs are summed, and values may be below 0."""
 
 USER_COLUMNS = ("n_interactions", "history", "values")
 _ROWS = 1 << 14
-"""Users in a batch."""
+"""The number of users in a batch."""
 
 
 class IdMatrix(NamedTuple):
-    """Users x items, with the ids of both."""
+    """A matrix users x items, with the ids of both."""
 
     rows: Csr
     ids: tuple[pa.Array, pa.Array]
@@ -34,7 +34,7 @@ class IdMatrix(NamedTuple):
 def pack_rows(interactions: Any, column: str | None) -> tuple[pa.Table, InteractionStats]:
     """Packs the pairs of a table or a sparse matrix, with the values of `column`, or 1.
 
-    Rows with nulls are left out. Raises InputError for values that are not finite, and for none.
+    Rows with nulls are left out. Raises InputError if values are not finite, and without rows.
     """
     table = read_interactions(interactions, () if column is None else (column,), WHAT)
     if column is None:
@@ -47,7 +47,7 @@ def pack_rows(interactions: Any, column: str | None) -> tuple[pa.Table, Interact
 
 
 def matrix_of_packed(data: pa.ChunkedArray) -> IdMatrix:
-    """Packed interactions as users x items."""
+    """Returns packed interactions as a matrix users x items."""
     pairs = unpack_pairs(data)
     users, items = dense_places(pairs[USER_ID]), dense_places(pairs[ITEM_ID])
     shape = len(users.ids), len(items.ids)
@@ -56,7 +56,7 @@ def matrix_of_packed(data: pa.ChunkedArray) -> IdMatrix:
 
 
 def user_batches(matrix: IdMatrix) -> Iterator[dict[str, pa.Array]]:
-    """The columns of users: ids, indices and histories."""
+    """Yields the columns of users: ids, indices and histories."""
     rows = matrix.rows
     for begin in range(0, rows.rows, _ROWS):
         part = slice(begin, min(begin + _ROWS, rows.rows))
@@ -75,7 +75,7 @@ def item_counts(matrix: IdMatrix) -> Ints:
 
 
 def side_columns(matrix: IdMatrix, side: int, part: slice, counts: Ints) -> dict[str, pa.Array]:
-    """The columns that users and items have alike, for the rows `part`; `counts` are theirs."""
+    """Returns the common columns of users and items, for the rows `part` with `counts`."""
     return {
         "side": pa.array(np.full(part.stop - part.start, side, np.int32)),
         KEYS[side]: matrix.ids[side][part],
@@ -85,7 +85,7 @@ def side_columns(matrix: IdMatrix, side: int, part: slice, counts: Ints) -> dict
 
 
 def filled(columns: dict[str, pa.Array], kinds: dict[str, pa.DataType]) -> pa.RecordBatch:
-    """A batch with all columns of `kinds`, null where they are missing."""
+    """Returns a batch with all columns of `kinds`; missing columns are null."""
     size = len(next(iter(columns.values())))
     arrays = [columns.get(name, pa.nulls(size, kind)) for name, kind in kinds.items()]
     return pa.RecordBatch.from_arrays(arrays, names=list(kinds))

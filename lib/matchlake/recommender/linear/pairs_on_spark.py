@@ -1,4 +1,4 @@
-"""The interactions of a linear fit on Spark, and the rows of users and items that it makes."""
+"""Reads the interactions of a linear fit on Spark, and the resulting rows of users and items."""
 
 from collections.abc import Sequence
 
@@ -52,7 +52,7 @@ def state_schema(pairs: StructType) -> StructType:
 
 
 def side_sizes(state: DataFrame) -> tuple[int, int]:
-    """The numbers of users and items; a small action."""
+    """Returns the numbers of users and items; a small action."""
     counts = {row["side"]: row["count"] for row in state.groupBy("side").count().collect()}
     return counts[USER], counts[ITEM]
 

@@ -47,17 +47,17 @@ def fit_slim(
     *,
     checkpoint: Checkpointer = local_checkpoint,
 ) -> Any:
-    """Learns sparse weights of items for every item by coordinate descent (SLIM).
+    """Learns sparse item-item weights by coordinate descent (SLIM).
 
-    The objective stands at `slim_weights` (Ning and Karypis 2011). Reads `user_id`, `item_id` and
+    See `slim_weights` for the objective (Ning and Karypis 2011). It reads `user_id`, `item_id` and
     the `value_column`; rows with nulls are ignored, and repeated pairs are summed. A Spark frame
     gives a `SlimModel`; a pandas, Polars or Arrow table, or a sparse matrix of SciPy, gives a
     `NumpyLinearModel`, and needs no Spark. The weights are equal for any number of partitions and
     threads.
 
-    On Spark, one task numbers the ids, and then every task gets all interactions and fits some of
-    the items. It starts a checkpoint of the interactions, one of the numbered ones and one of the
-    items, and two small actions. Raises InputError for values that are not finite.
+    On Spark, one task numbers the ids. Then every task gets all interactions and fits some of the
+    items. The fit starts three checkpoints: of the interactions, of the numbered interactions and
+    of the items; and two small actions. Raises InputError for values that are not finite.
     """
     if is_spark(interactions):
         from matchlake.recommender.linear.slim_on_spark import fit_on_spark  # noqa: PLC0415
@@ -76,5 +76,5 @@ def fit_slim(
 
 
 def fit(inputs: TrainingInputs, params: SlimParams, context: FitContext) -> "SlimModel":
-    """`fit_slim` for the registry."""
+    """Calls `fit_slim`; the registry names this function."""
     return fit_slim(inputs.interactions, params, checkpoint=context.checkpoint)

@@ -1,4 +1,4 @@
-"""Compiled coordinate descent for one item after another."""
+"""Compiled coordinate descent, which solves one item after another."""
 
 from typing import Any, NamedTuple
 
@@ -12,19 +12,20 @@ from matchlake.recommender.linear.kernels import Floats, Positions, Rows, add_ro
 Array = npt.NDArray[Any]
 
 _SOME = 8
-"""Rounds of steps after which further candidates can become active."""
+"""The number of rounds of steps after which further candidates can become active."""
 _FIRST = 64
-"""Candidates that become active at first; later as many as are active already."""
+"""The number of candidates that become active first; later the number of active candidates
+doubles."""
 
 
 class Gram(NamedTuple):
-    """The Gram matrix X'X of the items: X by users and by items, and the rows that are kept."""
+    """The Gram matrix X'X of the items: X by users and by items, and stored rows of X'X."""
 
     users: Rows
     items: Rows
     diagonal: Floats
     kept: Floats
-    """Full rows, shape (rows kept, items)."""
+    """The stored rows, shape (rows stored, items)."""
     place: Positions
     """The row of `kept` of each item, or -1."""
 
@@ -42,10 +43,11 @@ class Problem(NamedTuple):
 
 
 class _Room(NamedTuple):
-    """Working memory of a thread, for any item.
+    """The work memory of a thread, for any item.
 
-    A candidate may have a weight, an active candidate has one that the descent may change. Both
-    are numbered: candidates by ascending item, active ones in the order in which they became it.
+    A candidate may have a weight. The descent may change the weight of an active candidate.
+    Candidates are numbered by ascending item; active candidates are numbered in the order of
+    activation.
     """
 
     row: Floats
@@ -59,11 +61,11 @@ class _Room(NamedTuple):
     gradient: Floats
     """By candidate: the gradient of the squared error with its sign turned, without penalties."""
     steps: Floats
-    """By candidate: the weight that it would get, if it is not active."""
+    """By candidate: if it is not active, the weight that it would get."""
     products: Floats
     """By candidate: the products with one item."""
     numbers: Positions
-    """By candidate: its number as an active one, or -1."""
+    """By candidate: its number as an active candidate, or -1."""
     active: Positions
     """By active candidate: its number as a candidate."""
     slopes: Floats
@@ -123,7 +125,7 @@ def _widened(array: Array, size: int) -> Array:
 def _solve(
     gram: Gram, problem: Problem, target: int, room: _Room, square: Floats
 ) -> tuple[int, Floats]:
-    """Leaves candidates and weights in `room`; returns the number of candidates, and `square`."""
+    """Solves one item; writes to `room`, and returns the number of candidates and `square`."""
     _products(gram, target, room.row)
     count = 0
     for item in range(len(room.row)):
@@ -148,7 +150,7 @@ def _solve(
 
 @compiled
 def _products(gram: Gram, item: int, row: Floats) -> None:
-    """The row of the Gram matrix of one item."""
+    """Computes the row of the Gram matrix of one item."""
     place = gram.place[item]
     if place >= 0:
         row[:] = gram.kept[place]
@@ -163,7 +165,7 @@ def _products(gram: Gram, item: int, row: Floats) -> None:
 def _descend(
     gram: Gram, problem: Problem, count: int, room: _Room, square: Floats
 ) -> tuple[int, Floats]:
-    """Makes the candidates active that gain most, and descends, until none would gain."""
+    """Activates the candidates with the largest gain, and descends, until none would gain."""
     used, swept, moves = 0, 0, False
     while True:
         before, used = used, _activate(gram, problem, count, used, room)
@@ -188,7 +190,7 @@ def _descend(
 
 @compiled
 def _best(problem: Problem, value: np.float32, own: np.float32) -> np.float32:
-    """The weight with the lowest loss; `value` is the gradient without the weight's own part."""
+    """Returns the weight with the lowest loss; `value` is the gradient without its own part."""
     if problem.nonnegative:
         return max(value - problem.l1, np.float32(0.0)) / (own + problem.l2)
     excess = max(abs(value) - problem.l1, np.float32(0.0)) / (own + problem.l2)
@@ -197,7 +199,7 @@ def _best(problem: Problem, value: np.float32, own: np.float32) -> np.float32:
 
 @compiled
 def _activate(gram: Gram, problem: Problem, count: int, used: int, room: _Room) -> int:
-    """Makes the candidates with the largest steps active; returns the number of active ones."""
+    """Activates the candidates with the largest steps; returns the number of active candidates."""
     able = 0
     for slot in range(count):
         room.steps[slot] = np.float32(0.0)
@@ -218,7 +220,7 @@ def _activate(gram: Gram, problem: Problem, count: int, used: int, room: _Room) 
 
 @compiled
 def _fill_square(gram: Gram, before: int, used: int, room: _Room, square: Floats) -> Floats:
-    """The products of the active candidates with each other, those from `before` on added."""
+    """Returns the products between active candidates, after adding those from `before` on."""
     if used > len(square):
         wider = np.empty((2 * used, 2 * used), np.float32)
         wider[:before, :before] = square[:before, :before]
@@ -239,14 +241,14 @@ def _fill_square(gram: Gram, before: int, used: int, room: _Room, square: Floats
 
 @compiled
 def _step(gram: Gram, problem: Problem, used: int, room: _Room, square: Floats) -> bool:
-    """One step for every active candidate; whether any of them moved."""
+    """Makes one step for every active candidate. Returns whether any of them moved."""
     moved = False
     for number in range(used):
         own = gram.diagonal[room.candidates[room.active[number]]]
         value = room.slopes[number] + own * room.weights[number]
         weight = _best(problem, value, own)
         step = weight - room.weights[number]
-        # A step to 0 is made however short it is: an item that should not count has no weight.
+        # A step to 0 is always made, however short, so that the weights are sparse.
         if abs(step) >= problem.tolerance or (weight == 0 and step != 0):
             moved = True
             room.weights[number] = weight
@@ -262,7 +264,7 @@ def _subtract(step: np.float32, row: Floats, gradient: Floats) -> None:
 
 @compiled
 def _gather(gram: Gram, item: int, others: Positions, places: Positions, out: Floats) -> None:
-    """The products of an item with `others`; `places` has the place of each item in them, or -1."""
+    """Computes the products of an item with `others`; `places` has their positions, or -1."""
     if gram.place[item] >= 0:
         row = gram.kept[gram.place[item]]
         for n in range(len(others)):
@@ -280,7 +282,7 @@ def _gather(gram: Gram, item: int, others: Positions, places: Positions, out: Fl
 
 @compiled
 def _admit(gram: Gram, problem: Problem, target: int, used: int, room: _Room) -> int:
-    """The number of candidates with those added that would gain; their weights are lost then."""
+    """Adds the candidates that would gain; returns the new number. It overwrites their weights."""
     change, row = np.empty(len(room.row), np.float32), room.row
     for number in range(used):
         if room.weights[number] != 0:

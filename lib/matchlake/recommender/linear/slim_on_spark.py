@@ -26,13 +26,13 @@ from matchlake.recommender.sides import ITEM, USER
 from matchlake.schemas import ITEM_ID
 
 _ITEMS_PER_TASK = 1000
-"""Items that a task fits at least, so that it pays to send it all interactions."""
+"""Minimum number of items of a task, because each task receives all interactions."""
 
 
 def fit_on_spark(
     interactions: DataFrame, params: SlimParams, checkpoint: Checkpointer
 ) -> SlimModel:
-    """`fit_slim` on a Spark frame; see there."""
+    """Implements `fit_slim` on a Spark frame."""
     pairs, _ = pack_frame(interactions, params.value_column, checkpoint)
     schema = state_schema(pairs.schema).add("data", BinaryType())
     state = checkpoint(pairs.frame.repartition(1).mapInArrow(Number(), schema))
@@ -43,7 +43,7 @@ def fit_on_spark(
     plan = plan_partitions(queries)
     if len(plan.keys) > (needed := 1 + sizes[ITEM] // _ITEMS_PER_TASK):
         plan = plan_partitions(queries, needed)
-    # The rows of `stream_queries` have a column `target`; pieces have no id.
+    # rows for `stream_queries` need a column `target`, but pieces have no id
     target = F.lit(None).cast("int").alias("target")
     pieces = state.where(F.col("side") == DATA).select("idx", "data", target)
     rows = plan.assemble(

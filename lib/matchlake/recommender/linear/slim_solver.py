@@ -1,7 +1,7 @@
 """Sparse weights by coordinate descent on the Gram matrix of the items, one item at a time.
 
-The weights of an item depend on the interactions alone: not on the other items of the same call,
-nor on which rows of the Gram matrix are kept. So they are equal for any number of tasks and
+The weights of an item depend only on the interactions. They do not depend on the other items of a
+call, or on the stored rows of the Gram matrix. So they are equal for any number of tasks and
 threads.
 """
 
@@ -18,16 +18,17 @@ from matchlake.recommender.linear.params import SlimParams
 from matchlake.recommender.linear.slim_kernels import Gram, Problem, solve_targets
 
 _WORTH_KEEPING = 4096
-"""Products in a row of the Gram matrix from which on reading it is faster than adding it up."""
+"""The number of products from which reading a row of the Gram matrix is faster than computing
+it."""
 _CHUNK = 64
-"""Items that a thread solves at a time."""
+"""The number of items that a thread solves at a time."""
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
 
 
 class Columns(NamedTuple):
-    """The sources of each target, in ascending order, and their weights: a sparse matrix in CSR."""
+    """A sparse matrix in CSR: the sources of each target, ascending, and their weights."""
 
     indptr: Ints
     sources: Positions
@@ -35,12 +36,12 @@ class Columns(NamedTuple):
 
 
 def slim_weights(users: Csr, params: SlimParams, targets: Positions, threads: int) -> Columns:
-    """The weights of all items for each of the items `targets`, from users x items.
+    """Returns the weights of all items for each of `targets`, from a matrix users x items.
 
     The weights w for item i minimise 1/2 |x_i - X w|^2 + l1 |w|_1 + l2/2 |w|^2 with w_i = 0. If
-    `nonnegative`, also w >= 0 holds (Ning and Karypis 2011). If nothing is negative, only items
-    whose product with x_i is above l1 can have a weight. Otherwise the gradient of all items is
-    checked after a descent, and items that violate the conditions of the optimum join it.
+    `nonnegative`, also w >= 0 holds (Ning and Karypis 2011). If no value and no weight is negative,
+    only items whose product with x_i exceeds l1 can have a weight. Otherwise the gradient of all
+    items is checked after a descent, and items that violate the optimality conditions are added.
     """
     gram = gram_of(users, params.memory_mb << 20, threads)
     problem = Problem(
@@ -61,7 +62,7 @@ def slim_weights(users: Csr, params: SlimParams, targets: Positions, threads: in
 
 
 def gram_of(users: Csr, room: int, threads: int) -> Gram:
-    """The Gram matrix of users x items, with its costliest rows in at most `room` bytes."""
+    """Returns the Gram matrix of users x items, with its costliest rows stored in `room` bytes."""
     items = users.transpose()
     lengths = np.repeat(users.counts(), users.counts())
     work = np.bincount(users.columns, lengths, users.width)

@@ -1,4 +1,4 @@
-"""The tasks of a SLIM fit on Spark: numbered interactions, then the weights of some items."""
+"""The tasks of a SLIM fit on Spark: one numbers the interactions, others fit some items."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,13 +23,16 @@ from matchlake.recommender.linear.slim_solver import Columns, slim_weights
 from matchlake.recommender.sides import ITEM
 
 DATA = 2
-"""The `side` of the rows that hold users x items; their `idx` orders them."""
+"""The `side` of the rows with the matrix users x items; `idx` gives their order."""
 _ITEMS = 1 << 14
 
 
 @dataclass(frozen=True)
 class Number:
-    """All rows of a packed frame in; users, items and the pieces of users x items out."""
+    """Reads all rows of a packed frame.
+
+    Returns users, items, and the matrix users x items in pieces.
+    """
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The body of the task."""
@@ -49,7 +52,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Solve:
-    """The pieces of users x items, and items, in; the items with their weights out."""
+    """Reads the matrix users x items in pieces, and items; returns the items with their weights."""
 
     params: SlimParams
 

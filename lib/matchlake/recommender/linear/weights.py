@@ -1,6 +1,6 @@
 """Item-item weights, as a full matrix or as compressed rows.
 
-A score of an item is the sum over a history of value times weight.
+The score of an item is the sum of value times weight over a history.
 """
 
 from dataclasses import dataclass
@@ -27,18 +27,18 @@ History = tuple[Positions, Floats]
 
 
 class ItemWeights(Protocol):
-    """The weights of every item (row) for every item."""
+    """The weights of each item (row) for each item."""
 
     def add(self, history: History, scores: Floats) -> None:
         """Adds the weights of the items of a history, each times its value, to all scores."""
 
     def onto(self, item: int) -> Floats:
-        """The weights of all items for one item."""
+        """Returns the weights of all items for one item."""
 
     def onnx(
         self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
     ) -> str:
-        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+        """Adds the scores of a user to a graph; `plain` are the scores of an unknown user."""
 
 
 @dataclass(frozen=True)
@@ -52,13 +52,13 @@ class FullWeights:
         add_full_rows(*history, self.matrix, scores)
 
     def onto(self, item: int) -> Floats:
-        """The weights of all items for one item."""
+        """Returns the weights of all items for one item."""
         return self.matrix[:, item]
 
     def onnx(
         self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
     ) -> str:
-        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+        """Adds the scores of a user to a graph; `plain` are the scores of an unknown user."""
         return history_scores(graph, user, ids, history, (self.matrix, plain))
 
 
@@ -73,7 +73,7 @@ class SparseWeights:
         add_rows(*history, rows_of(self.rows), scores)
 
     def onto(self, item: int) -> Floats:
-        """The weights of all items for one item."""
+        """Returns the weights of all items for one item."""
         weights = np.zeros(self.rows.rows, np.float32)
         entries = np.flatnonzero(self.rows.columns == item)
         weights[self.rows.row_of(entries)] = self.rows.values[entries]
@@ -82,17 +82,17 @@ class SparseWeights:
     def onnx(
         self, graph: Graph, user: str, ids: list[object], history: ListsByUser, plain: Floats
     ) -> str:
-        """The scores of a user as nodes of a graph; `plain` are those of an unknown user."""
+        """Adds the scores of a user to a graph; `plain` are the scores of an unknown user."""
         sources: Ints = np.repeat(np.arange(self.rows.rows), self.rows.counts())
         entries = sources, self.rows.columns.astype(np.int64), self.rows.values
         return sparse_history_scores(graph, user, ids, history, (*entries, plain))
 
 
 def weights_of(items: pa.Table) -> ItemWeights:
-    """The weights in rows of items, by ascending index.
+    """Reads the weights from rows of items, by ascending index.
 
-    With a column `sources` a row has the weights from these items to its item; without it, the
-    weights from its item to every item.
+    If there is a column `sources`, a row has the weights of these items for its item. Otherwise a
+    row has the weights of its item for every item.
     """
     count = items.num_rows
     if "sources" not in items.column_names:

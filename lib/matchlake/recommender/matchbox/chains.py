@@ -1,4 +1,4 @@
-"""Several chains over the same ratings, and their pooled samples."""
+"""Runs several chains over the same ratings, and pools their samples."""
 
 import numpy as np
 

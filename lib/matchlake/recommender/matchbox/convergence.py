@@ -1,4 +1,4 @@
-"""Whether the chains of a fit have mixed: R-hat and effective sample sizes of traced numbers."""
+"""Measures whether the chains of a fit have mixed: R-hat and effective sample sizes."""
 
 import logging
 import math
@@ -16,13 +16,14 @@ _log = logging.getLogger(__name__)
 
 _NORMAL = NormalDist()
 R_HAT_LIMIT, ESS_LIMIT = 1.1, 10.0
-"""Traced numbers above this R-hat, or with fewer effective samples, have not mixed. With 10
-samples the error of a posterior mean is a third of the posterior's standard deviation."""
+"""A chain has not mixed if R-hat is above the first limit, or the effective samples are below the
+second. With 10 effective samples, the error of a posterior mean is a third of the posterior's
+standard deviation."""
 
 
 @dataclass(frozen=True)
 class Convergence:
-    """Convergence of one traced number: `r_hat` near 1 and many effective samples are good."""
+    """The convergence of one traced number; `r_hat` near 1 and many effective samples are good."""
 
     name: str
     mean: float
@@ -31,13 +32,13 @@ class Convergence:
 
 
 def mixing_problem(diagnostics: Sequence[Convergence], params: MatchboxParams) -> str | None:
-    """Why the samples of a fit are not to be relied on, and what to raise; None if they mixed."""
+    """Returns why the samples of a fit are unreliable, and what to raise; None if they mixed."""
     advice = (
         f"raise burn_in (now {params.burn_in}) and samples (now {params.samples}), for example to "
         f"{2 * max(params.burn_in, 50)} and {2 * max(params.samples, 50)}"
     )
     if not diagnostics:
-        return f"There are too few sweeps to tell whether the chains have mixed: {advice}."
+        return f"There are too few sweeps to check whether the chains have mixed: {advice}."
     stuck = [d for d in diagnostics if not (d.r_hat <= R_HAT_LIMIT and d.ess >= ESS_LIMIT)]
     if not stuck:
         return None
@@ -72,7 +73,7 @@ def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
 
     As in Vehtari et al. 2021, "Rank-normalization, folding, and localization": the draws are
     replaced by normal scores of their ranks, because the scales of links have heavy tails. R-hat is
-    the larger one of the draws and of their distances from the median.
+    the maximum of two values: for the draws, and for their distances from the median.
     """
     result = []
     for name, values in trace.items():
@@ -88,7 +89,7 @@ def measure_convergence(trace: Trace, burn_in: int) -> list[Convergence]:
 
 
 def _normal_scores(draws: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The normal quantiles at the ranks of the draws; equal draws share a rank."""
+    """Returns the normal quantiles at the ranks of the draws; equal draws share a rank."""
     values, places, counts = np.unique(draws, return_inverse=True, return_counts=True)
     ranks = np.cumsum(counts) - (counts - 1) / 2
     shares = (ranks - 3 / 8) / (draws.size + 1 / 4)
@@ -102,7 +103,7 @@ def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
     between = float(chains.mean(axis=1).var(ddof=1))
     pooled = within * (length - 1) / length + between
     if within == 0.0:
-        # Constant chains have converged only if they are equal.
+        # constant chains have converged only if they are equal
         return (1.0, float(count * length)) if between == 0.0 else (math.inf, float(count))
     centred = chains - chains.mean(axis=1, keepdims=True)
     total = 0.0
@@ -117,7 +118,7 @@ def _mixing(chains: npt.NDArray[np.float64]) -> tuple[float, float]:
 def _correlation(
     centred: npt.NDArray[np.float64], lag: int, variances: tuple[float, float]
 ) -> float:
-    """Autocorrelation at a lag, between-chain variance counted as correlation."""
+    """Returns the autocorrelation at a lag; variance between chains counts as correlation."""
     within, pooled = variances
     length = centred.shape[1]
     covariance = float((centred[:, :-lag] * centred[:, lag:]).sum(axis=1).mean()) / length

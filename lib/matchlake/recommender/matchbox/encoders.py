@@ -1,4 +1,4 @@
-"""The encoders of side features: declared, fitted, and run on tables; nothing here needs Spark."""
+"""The encoders of side features: declares, fits and applies them on tables, without Spark."""
 
 import re
 from collections.abc import Mapping
@@ -24,11 +24,11 @@ _NUMBER = re.compile(r"tinyint|smallint|int|bigint|float|double|decimal.*")
 
 
 class Encoders(NamedTuple):
-    """How columns become features, per side: declared, fitted before, or None for the default.
+    """The encoder of each side: a declared set, a fitted set, or None for the default.
 
-    The default takes every column but the id. Numbers are divided by their largest absolute value,
-    and the mean replaces missing ones. Strings, booleans and dates are categories, lists are sets
-    of categories; a missing value is a category of its own.
+    The default encodes every column except the id. Numbers are divided by their largest absolute
+    value, and missing numbers are replaced by the mean. Strings, booleans and dates are categories;
+    lists are sets of categories. A missing value is a separate category.
     """
 
     users: FeatureSet | FeatureModel | None = None
@@ -43,9 +43,10 @@ class FittedEncoders(NamedTuple):
 
 
 def declare(types: Mapping[str, str], key: str) -> FeatureSet:
-    """The default feature set of columns, by their Spark types, with ids in `key`; see `Encoders`.
+    """Returns the default feature set, from the columns' Spark types; see `Encoders`.
 
-    A feature has its column's name or, if that is no name of a feature, the column's number.
+    The ids are in the column `key`. A feature has its column's name or, if that is not a valid name
+    of a feature, the column's number.
     """
     features: dict[str, Feature] = {}
     names = Names()
@@ -64,7 +65,7 @@ def declare(types: Mapping[str, str], key: str) -> FeatureSet:
             features[name] = OneHot(column=column, handle_null="indicator")
     if not features:
         raise SchemaError(
-            f"The feature frame has no column beside {key}: add features, or give None instead."
+            f"The feature frame has no column besides {key}: add features, or pass None."
         )
     return FeatureSet(name="matchbox", keys=(key,), features=features)
 
@@ -72,7 +73,7 @@ def declare(types: Mapping[str, str], key: str) -> FeatureSet:
 def fit_table_encoder(
     table: pa.Table, key: str, encoders: Encoders | None, side: int
 ) -> FeatureModel:
-    """The fitted encoder of one side, from a table."""
+    """Fits the encoder of one side from a table."""
     chosen = None if encoders is None else encoders[side]
     if isinstance(chosen, FeatureModel):
         return chosen
@@ -81,7 +82,7 @@ def fit_table_encoder(
 
 
 def encode_table(table: pa.Table, encoder: FeatureModel) -> Floats:
-    """The feature vectors of the rows, as `encoding.encode` gives them."""
+    """Returns the feature vectors of the rows, as `encoding.encode` does."""
     features = encoder.numpy
     missing = [name for name in features.columns if name not in table.column_names]
     if missing:
@@ -93,7 +94,7 @@ def encode_table(table: pa.Table, encoder: FeatureModel) -> Floats:
 def sources_of(
     encoders: FittedEncoders,
 ) -> tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]:
-    """The sources of each side's vectors, in their order; None for a side without features."""
+    """Returns the sources of each side's vectors, in order; None for a side without features."""
     users, items = (
         None
         if encoder is None

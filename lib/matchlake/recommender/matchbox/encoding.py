@@ -1,4 +1,4 @@
-"""Columns of users and items as feature vectors on Spark, by the encoders of `features`."""
+"""Encodes columns of users and items as feature vectors on Spark."""
 
 from functools import reduce
 from operator import add
@@ -15,12 +15,12 @@ from matchlake.recommender.matchbox.single_task import VECTOR
 
 
 def declare_features(frame: DataFrame, key: str) -> FeatureSet:
-    """The default feature set of `frame` with ids in `key`; see `Encoders`."""
+    """Returns the default feature set of `frame` with ids in `key`; see `Encoders`."""
     return declare({field.name: field.dataType.simpleString() for field in frame.schema}, key)
 
 
 def fit_encoder(frame: DataFrame, key: str, encoders: Encoders | None, side: int) -> FeatureModel:
-    """The fitted encoder of one side; starts a Spark job unless it is fitted already."""
+    """Fits the encoder of one side; starts a Spark job unless it is already fitted."""
     require_columns(frame, (key,), "the feature frame")
     chosen = None if encoders is None else encoders[side]
     if isinstance(chosen, FeatureModel):
@@ -30,10 +30,10 @@ def fit_encoder(frame: DataFrame, key: str, encoders: Encoders | None, side: int
 
 
 def encode(frame: DataFrame, key: str, encoder: FeatureModel) -> DataFrame:
-    """`key` and `x`, the feature vector of each row; lazy.
+    """Returns `key` and `x`, the feature vector of each row; lazy.
 
-    A value that is still missing becomes zero. The ones of a list are divided by the root of their
-    number, so that a long list weighs as much as a short one.
+    Values that are still missing become zero. The n ones of a list are divided by sqrt(n), so that
+    long and short lists have the same weight.
     """
     whole = encoder.model_copy(update={"keys": (key,)}).transform(frame)
     lists = {fitted.name: fitted.outputs() for fitted in encoder.features if fitted.is_list}

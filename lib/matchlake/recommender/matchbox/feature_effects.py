@@ -1,4 +1,4 @@
-"""The link weights as a table: the estimated effect of each feature on the rating."""
+"""Returns the link weights as a table: the estimated effect of each feature on the rating."""
 
 import numpy as np
 from pyspark.sql import DataFrame
@@ -14,12 +14,12 @@ SCHEMA = (
 
 
 def side_effects(model: MatchboxFrames, side: int) -> DataFrame:
-    """The table of one side; see `MatchboxModel.user_feature_effects`."""
+    """Returns the table of one side; see `MatchboxModel.user_feature_effects`."""
     own, other = model.report.sides[side], model.report.sides[1 - side]
     encoder = model.encoders[side]
     links = own.links.astype(np.float64)
     typical = other.average[:, :-1]
-    # What the feature adds to the rating of an average row of the other side, in every sample.
+    # effect: what the feature adds to the rating of an average row of the other side, per sample
     effect = links[:, :, -1] + np.einsum("sdk,sk->sd", links[:, :, :-1], typical)
     covariance = np.linalg.inv(other.precisions)[:, :-1, :-1]
     variance = np.einsum("sdk,skl,sdl->sd", links[:, :, :-1], covariance, links[:, :, :-1])

@@ -1,4 +1,4 @@
-"""`fit_matchbox`: Bayesian matrix factorization with side features."""
+"""`fit_matchbox` fits Bayesian matrix factorization with side features."""
 
 from typing import TYPE_CHECKING, Any, overload
 
@@ -51,27 +51,28 @@ def fit_matchbox(
     """Learns a posterior from `user_id`, `item_id` and `rating`, with features of either side.
 
     Spark frames give a `MatchboxModel`. Pandas, Polars or Arrow tables, or a sparse matrix of
-    SciPy, give a `NumpyMatchboxModel`, and need no Spark; the fit is then as in one task.
+    SciPy, give a `NumpyMatchboxModel`, and need no Spark; such a fit equals a fit in one task.
 
     Spark actions: one over the ratings for invalid rows (two with day effects); one per encoder
-    that is not fitted yet. In one task: the checkpoint, which is the fit, and one for its report.
-    Distributed: some for ids, blocks and features. Then a checkpoint and a small read per half
-    sweep, and a checkpoint per kept sample. At the end two per side.
+    that is not fitted yet. In one task: the checkpoint, which runs the fit, and one for its report.
+    Distributed: some for ids, blocks and features; a checkpoint and a small read per half sweep; a
+    checkpoint per kept sample; two per side at the end.
 
     Args:
         ratings: One row per (user, item); `event_time` too with `params.day_effects`. The ids of a
             sparse matrix are its row and column numbers, and its values are the ratings.
         user_features: One row per user, by `user_id`, with columns of any type that the encoders
-            take. The model knows users without ratings by these features.
+            support. By these features the model also knows users without ratings.
         item_features: Likewise, by `item_id`.
         params: What to fit; see `MatchboxParams`.
         encoders: How columns become features; by default by their types, see `Encoders`.
-        checkpoint: On Spark, computes and keeps a frame; a job passes one that writes to storage.
+        checkpoint: On Spark, computes and keeps a frame; jobs pass a checkpoint that writes to
+            storage.
 
     Raises:
-        SchemaError: Columns are missing, or of types that encoders cannot take.
-        InputError: No table; null ids, dates or ratings, a repeated (user, item), ratings that are
-            all equal, an id with two feature rows or, if features are given, without one. The
+        SchemaError: Columns are missing, or have types that encoders do not support.
+        InputError: `ratings` is not a table, or has null ids, dates or ratings, repeated pairs, or
+            only equal ratings. An id has two feature rows or, if features are given, none. The
             message shows some rows.
     """
     features = user_features, item_features
@@ -85,7 +86,7 @@ def fit_matchbox(
 
 
 def fit(inputs: TrainingInputs, params: MatchboxParams, context: FitContext) -> "MatchboxModel":
-    """`fit_matchbox` for the registry; it neither resumes nor calls back."""
+    """Calls `fit_matchbox` for the registry; it does not resume, and ignores the callback."""
     return fit_matchbox(
         inputs.interactions,
         user_features=inputs.user_features,

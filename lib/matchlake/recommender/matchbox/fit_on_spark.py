@@ -49,7 +49,7 @@ def fit_on_spark(
     encoders: Encoders | None,
     checkpoint: Checkpointer,
 ) -> MatchboxModel:
-    """`fit_matchbox` on Spark frames; see there."""
+    """Implements `fit_matchbox` on Spark frames."""
     user_features, item_features = features
     prepared = _prepare(ratings, params)
     stats = summarize(prepared.select(USER_ID, ITEM_ID, VALUE), InteractionSpec())
@@ -70,19 +70,19 @@ def fit_on_spark(
 
 
 def _refuse_wide(encoders: FittedEncoders, params: MatchboxParams) -> None:
-    """Blocks add up X'X, which has to be small; one task can do without it."""
+    """Refuses too many features: blocks add up X'X, which must be small; one task needs no X'X."""
     encoded = max(len(encoder.outputs()) if encoder else 0 for encoder in encoders)
     total = encoded + (params.max_history_features if params.history_features else 0)
     if total > DENSE_UP_TO:
         raise InputError(
-            f"A side may have {total} features, history included; the distributed schedule takes "
-            f"{DENSE_UP_TO}. Lower max_history_features or keep fewer categories, or force "
-            "schedule='single-task' on a machine with memory for it."
+            f"Distributed execution allows at most {DENSE_UP_TO} features per side, including "
+            f"history features; a side may have {total}. Lower max_history_features, keep fewer "
+            "categories, or set execution='single_task'."
         )
 
 
 def task_bytes(size: InteractionStats, params: MatchboxParams) -> int:
-    """An estimate from above of the memory of a fit in one task."""
+    """Returns an upper estimate of the memory of a fit in one task."""
     rows = size.users + size.items
     samples = 12 * rows * params.samples * params.columns
     return (

@@ -1,4 +1,4 @@
-"""`fit_matchbox` without Spark: the body of the single-task fit on tables in memory."""
+"""`fit_matchbox` without Spark: runs the single-task fit on tables in memory."""
 
 from typing import Any
 
@@ -56,7 +56,7 @@ def fit_table(
     params: MatchboxParams,
     encoders: Encoders | None,
 ) -> NumpyMatchboxModel:
-    """`fit_matchbox` on tables, or on a sparse matrix; see there."""
+    """Implements `fit_matchbox` on tables, or on a sparse matrix."""
     prepared = _prepare(ratings, params)
     pack_table(prepared.select([USER_ID, ITEM_ID, VALUE]), InteractionSpec())
     size = prepared.num_rows
@@ -97,13 +97,13 @@ def _prepare(ratings: Any, params: MatchboxParams) -> pa.Table:
 def _encoded(
     given: Any, side: int, encoders: Encoders | None, kind: pa.DataType
 ) -> tuple[pa.Table, Any]:
-    """The feature rows of one side, with ids of the type of the ratings', and their encoder."""
+    """Returns the encoder of one side, and feature rows with ids in the ratings' type."""
     key, what = KEYS[side], ("user_features", "item_features")[side]
     table = to_arrow_table(given, what)
     require_names(table, (key,), what)
     ids = id_column(table[key], key, what)
     if ids.null_count:
-        raise InputError(f"{ids.null_count} row(s) of {what} have no {key}: leave them out.")
+        raise InputError(f"{ids.null_count} row(s) of {what} have no {key}: remove them.")
     if ids.type != kind and pa.types.is_string(ids.type):
         raise SchemaError(
             f"{key} of {what} is a string, but {key} of the ratings is an integer: give both one "
@@ -116,7 +116,7 @@ def _encoded(
 
 
 def _model(state: pa.Table, params: MatchboxParams, encoders: FittedEncoders) -> NumpyMatchboxModel:
-    """The model of the rows that the task wrote; raises InputError for the ratings' problem."""
+    """Reads the model from the rows of the task; raises InputError if the task found a problem."""
     others = state.filter(pc.greater_equal(state["side"], REPORT)).sort_by("idx")
     data = dict.fromkeys((REPORT, PROBLEM), b"")
     for side, piece in zip(others["side"].to_pylist(), others["data"].to_pylist(), strict=True):
@@ -134,7 +134,7 @@ def _model(state: pa.Table, params: MatchboxParams, encoders: FittedEncoders) ->
 
 
 def _side(state: pa.Table, side: int) -> pa.Table:
-    """The rows of users or items, with the mean of their biases over the samples."""
+    """Returns the rows of users or items, with the mean of their biases over the samples."""
     rows = state.filter(pc.equal(state["side"], side)).sort_by("idx")
     biases = matrix_of(rows, "biases", len(combined(rows["biases"])[0])).astype(np.float64)
     means = np.add.accumulate(biases, axis=1)[:, -1] / biases.shape[1]

@@ -1,4 +1,4 @@
-"""Fold-in: conditional means, sample by sample, of new or changed users and items."""
+"""Fold-in: computes conditional means of new or changed users and items in each sample."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ from matchlake.recommender.matchbox.sampler.ratings import Ratings, sort_for
 from matchlake.recommender.sides import ITEM, USER
 
 _ROUNDS = 30
-"""Alternations between latent means and rows, for rating levels."""
+"""The number of alternations between latent means and rows, for rating levels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class NewRatings:
 def posterior_of(
     report: PosteriorReport, side: int, others: Floats, users: Floats | None
 ) -> Posterior:
-    """The posterior to fold rows of `side` into: trained rows of the other side, none of its own.
+    """Returns the posterior for a fold-in of `side`: trained rows of the other side only.
 
     `others` has shape (rows, samples, columns). `users` (users, samples, width) is the users' part
     of the likelihood, which items need.
@@ -63,7 +63,7 @@ def posterior_of(
 def features_of(
     report: PosteriorReport, side: int, new: NewRatings, vectors: Floats | None
 ) -> Features | None:
-    """The features of new rows, as in the fit: encoded features (rows, features), then history.
+    """Returns the features of new rows, as in the fit: encoded features, then history.
 
     Here `new.others` are indices of the fit. Missing vectors count as zeros.
     """
@@ -77,9 +77,9 @@ def features_of(
 
 
 class Folded(NamedTuple):
-    """Rows (count, samples, columns), and the part of the prior variance that is left (count,).
+    """Rows (count, samples, columns), and the remaining fraction of the prior variance (count,).
 
-    That part is 1 or more without ratings, and falls towards 0 with more ratings.
+    The fraction is at least 1 without ratings, and falls towards 0 with more ratings.
     """
 
     rows: Floats
@@ -87,7 +87,7 @@ class Folded(NamedTuple):
 
 
 def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features | None) -> Folded:
-    """Rows of users or items, given their ratings and features.
+    """Computes rows of users or items from their ratings and features.
 
     In every sample, q are rows of the other side and m is the prior mean of the row. beta is the
     precision of the rating's user, for a new user the mean one. Then
@@ -97,8 +97,8 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
 
     is the mean of a row's draw, and A^-1 its covariance. With M = sum [q, 1][q, 1]' over all rows
     of the other side, `prior_share` is tr(A^-1 M) / tr(precision^-1 M), averaged over the samples.
-    For rating levels, the latent numbers and the row take their means in turn, at the thresholds
-    that users share. The `baseline_shift` replaces the history part of the prior mean of a row
+    For rating levels, the latent numbers and the row are set to their means in turn, with the
+    shared thresholds. The `baseline_shift` replaces the history part of the prior mean of a row
     without ratings. Raises InputError for invalid ratings.
     """
     require_valid(new.values, posterior.levels)
@@ -115,11 +115,11 @@ def fold_in(posterior: Posterior, side: int, new: NewRatings, features: Features
 
 
 _SHOWN = 5
-"""Number of invalid ratings in an error message."""
+"""The maximum number of invalid ratings in an error message."""
 
 
 def requirement(levels: Iterable[float] | None) -> str:
-    """What a rating must be, for error messages."""
+    """Returns the rule for a rating, for error messages."""
     if levels is None:
         return "a finite number"
     return f"one of the levels of the fit, {', '.join(f'{float(level):g}' for level in levels)}"
@@ -132,12 +132,12 @@ def require_valid(values: Floats, levels: Matrix | None) -> None:
         shown = ", ".join(f"{value:g}" for value in values[~fit][:_SHOWN])
         raise InputError(
             f"{np.sum(~fit)} of {len(values)} rating(s) cannot be folded in, among them {shown}: "
-            f"a rating must be {requirement(levels)}. Filter or fix these."
+            f"a rating must be {requirement(levels)}. Remove or correct them."
         )
 
 
 class _FoldInProblem:
-    """The new ratings in kernel form; the rows of the trained side are set sample by sample."""
+    """The new ratings in the form for kernels; the trained rows are set sample by sample."""
 
     def __init__(
         self, posterior: Posterior, side: int, new: NewRatings, features: Features | None
@@ -160,14 +160,14 @@ class _FoldInProblem:
         names = np.arange(len(stack))
         ids = np.arange(new.count)
         view = View(seen.indptr, seen.others, seen.owners, ids, names, stack.reshape(-1), columns)
-        # One more feature: 1 for rows without ratings, which have no history features.
+        # an additional feature: 1 for rows without ratings, which have no history features
         self.baseline_shift = np.diff(seen.indptr) == 0
         without = dense_rows(self.baseline_shift.astype(np.float32)[:, None])
         rows = hstack(None if features is None else features.rows, without) or without
         self._side = Side(side, seen, Features(rows), None, view, self._mine)
 
     def rows(self, sample: int) -> tuple[Floats, Floats]:
-        """The rows of one sample, and the fraction of the prior variance after the ratings."""
+        """Returns the rows of one sample, and the remaining fraction of the prior variance."""
         side = self._posterior.sides[self._number]
         trained = self._posterior.sides[1 - self._number].rows
         self._other[:, : trained.shape[2]] = trained[:, sample]

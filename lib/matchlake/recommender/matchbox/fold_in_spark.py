@@ -41,15 +41,15 @@ from matchlake.recommender.sides import INDICES, ITEM, KEYS
 from matchlake.schemas import RATING
 
 _OTHERS, _RATED, _DESCRIBED = 0, 1, 2
-"""Kinds of rows, in their order of arrival."""
+"""The kinds of rows, in the order in which a task receives them."""
 PARTITIONS = 8
-"""Tasks that share the rows to fold in; each gets all rows of the other side."""
+"""The number of tasks that share the fold-in; each gets all rows of the other side."""
 
 
 def fold_in_rows(
     model: MatchboxFrames, side: int, history: DataFrame | None, features: DataFrame | None
 ) -> DataFrame:
-    """Rows of `side` for all ids in `history` and `features`; lazy.
+    """Computes rows of `side` for all ids in `history` and `features`; lazy.
 
     Returns the id, `factors`, `biases`, `low_rank`, `n_interactions` and `prior_share` (float: the
     fraction of the prior variance that remains after the ratings).
@@ -85,7 +85,7 @@ def fold_in_rows(
 
 
 def _no_history(model: MatchboxFrames, side: int) -> DataFrame:
-    """An empty frame of ratings, with the id types of the model."""
+    """Returns an empty frame of ratings, with the id types of the model."""
     kinds = [model.side(n).schema[key].dataType for n, key in enumerate(KEYS)]
     ids = [F.lit(None).cast(kind).alias(name) for kind, name in zip(kinds, KEYS, strict=True)]
     rating = F.lit(None).cast("float").alias(RATING)
@@ -93,7 +93,7 @@ def _no_history(model: MatchboxFrames, side: int) -> DataFrame:
 
 
 def _valid_rating(levels: list[float] | None, key: str) -> Column:
-    """The rating as float; a task fails on an invalid row, and shows it.
+    """Returns the rating as float; a task fails on an invalid row, and shows it.
 
     A row is invalid if its id is null, or if its rating is null, not finite, or not one of the
     rating levels.
@@ -113,7 +113,7 @@ def _valid_rating(levels: list[float] | None, key: str) -> Column:
 
 
 def _other_rows(model: MatchboxFrames, side: int) -> DataFrame:
-    """All trained rows of the other side."""
+    """Returns all trained rows of the other side."""
     other = 1 - side
     columns: list[str | Column] = [
         F.col(KEYS[other]).alias("target"),
@@ -147,7 +147,7 @@ class _Fold:
     report: PosteriorReport
     side: int
     missing: Floats | None
-    """The features of an id without a feature row."""
+    """The feature vector of an id without a feature row."""
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         arrived = list(batches)
@@ -164,7 +164,8 @@ class _Fold:
     def _rows(self, described: pa.Table, others: pa.Table, rated: pa.Table | None) -> pa.Table:
         ids = combined(described["query"])
         new = self._ratings(ids, combined(others["target"]), rated)
-        # History features use the indices of the fit. Positions differ if rows are missing.
+        # history features use the indices of the fit, which differ from positions if rows are
+        # missing
         indices = np.asarray(others["idx"]).astype(np.int32)[new.others]
         vectors = self._vectors(described)
         features = features_of(self.report, self.side, replace(new, others=indices), vectors)
@@ -192,7 +193,7 @@ class _Fold:
         return NewRatings(rows, indices, np.asarray(rated[VALUE]), len(ids))
 
     def _vectors(self, described: pa.Table) -> Floats | None:
-        """One feature vector per id; `missing` for an id without a feature row."""
+        """Returns one feature vector per id; `missing` for an id without a feature row."""
         if self.missing is None:
             return None
         column = combined(described[VECTOR])

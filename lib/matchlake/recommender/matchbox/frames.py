@@ -1,4 +1,4 @@
-"""The frozen data of a Matchbox model: frames of rows, with the small arrays beside them."""
+"""The immutable data of a Matchbox model: frames of rows, and small arrays."""
 
 from dataclasses import dataclass
 
@@ -19,9 +19,9 @@ class MatchboxFrames:
     `user_factors` has these columns; `item_factors` the same without `response`:
 
     - `user_id`, `user_idx`
-    - `factors`: those of all samples side by side, divided by the root of the number of samples
+    - `factors`: factors of all samples side by side, divided by the root of the number of samples
     - `biases`: one per sample
-    - `low_rank`: few columns with nearly the same dot products
+    - `low_rank`: fewer columns with nearly the same dot products
     - `n_interactions`: ratings that trained the row; 0 for a prior mean of features
     - `response`: the user's precision in every sample, or gaps between thresholds
 

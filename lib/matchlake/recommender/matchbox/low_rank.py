@@ -1,4 +1,4 @@
-"""The posterior mean in few columns: the same dot products, up to a stated tolerance."""
+"""Approximates the posterior mean in few columns, with a tolerance for dot products."""
 
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ _ROWS = 4096
 _ROUNDING = 1e-10
 
 _Root = tuple[Matrix, Matrix]
-"""R with R R' = rows' rows, and T with rows @ T orthonormal."""
+"""The matrix R with R R' = rows' rows, and the matrix T with rows @ T orthonormal."""
 
 
 class Projections(NamedTuple):
@@ -23,17 +23,17 @@ class Projections(NamedTuple):
 
 
 def low_rank_of_rows(users: Floats, items: Floats, tolerance: float) -> Projections:
-    """The fewest columns with dot products that are off by at most `tolerance`; see `low_rank`."""
+    """Returns the fewest columns whose dot products are within `tolerance`; see `low_rank`."""
     roots = _root_of(users), _root_of(items)
     return _projections(roots, (len(users), len(items)), tolerance)
 
 
 def low_rank(grams: tuple[Matrix, Matrix], sizes: tuple[int, int], tolerance: float) -> Projections:
-    """From U'U and V'V of the rows U and V of the two sides, which have `sizes`.
+    """Computes projections from U'U and V'V, with rows U and V of the sides of `sizes`.
 
     The tolerance is a root mean square over all pairs. R_u and R_v are roots of the Gram matrices.
-    R_u' R_v has the singular values of U V', so nothing of the size of all pairs is built. The
-    smallest ones are dropped (Eckart and Young 1936).
+    R_u' R_v has the singular values of U V', so the matrix of all pairs is not needed. The smallest
+    singular values are dropped (Eckart and Young 1936).
     """
     return _projections((_root(grams[0]), _root(grams[1])), sizes, tolerance)
 
@@ -53,7 +53,7 @@ def _projections(
 
 
 def _root_of(rows: Floats) -> _Root:
-    """The root of rows' rows, computed from the smaller matrix of it and rows rows'."""
+    """Returns the root of rows' rows, computed from the smaller of rows' rows and rows rows'."""
     if len(rows) >= rows.shape[1]:
         return _root(_gram(rows))
     exact = rows.astype(np.float64)
@@ -79,5 +79,5 @@ def _root(gram: Matrix) -> _Root:
 
 
 def _significant(values: Matrix) -> npt.NDArray[np.bool_]:
-    """The eigenvalues, ascending, that exceed rounding errors."""
+    """Returns which ascending eigenvalues exceed rounding errors."""
     return np.asarray(values > _ROUNDING * max(values[-1], _ROUNDING))

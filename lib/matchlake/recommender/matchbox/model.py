@@ -1,4 +1,4 @@
-"""`MatchboxModel`: the posterior as frames, and its predictions."""
+"""`MatchboxModel` has the posterior as frames, and predicts from it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -37,8 +37,8 @@ _DAYS = "days"
 class MatchboxModel(MatchboxFrames, FactorRecommender):
     """A fitted posterior; see `MatchboxFrames` for its data.
 
-    The low-rank posterior mean ranks users and items, with an error within
-    `params.low_rank_tolerance`. `score` uses all samples. Rankings have no day effects.
+    Rankings use the low-rank posterior mean, with an error within `params.low_rank_tolerance`.
+    `score` uses all samples. Rankings have no day effects.
     """
 
     algorithm: ClassVar[str] = "matchbox"
@@ -63,12 +63,12 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
 
     @property
     def predicts_ratings(self) -> bool:
-        """A score is a rating."""
+        """Returns true: scores are ratings."""
         return True
 
     @property
     def factors(self) -> Factors:
-        """The low-rank posterior mean of users and items.
+        """Returns the low-rank posterior mean of users and items.
 
         For numeric ratings its scores are expected ratings. For rating levels its scores are
         expected latent numbers.
@@ -91,8 +91,8 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     ) -> DataFrame:
         """The best items of each user; see `Recommender.recommend_items`.
 
-        `score` is the expected rating. Users with features and no ratings get lists, too. An
-        unknown user gets the list of the average user. `is_cold_start` is true for both.
+        `score` is the expected rating. Users with features but no ratings get lists, too. An
+        unknown user gets the list of the average user. In both cases `is_cold_start` is true.
         """
         return self._recommend(USER, users, k, exclude_seen, candidates)
 
@@ -104,7 +104,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         exclude_seen: DataFrame | None = None,
         candidates: DataFrame | None = None,
     ) -> DataFrame:
-        """As `recommend_items`, with users and items exchanged."""
+        """Like `recommend_items`, with users and items exchanged."""
         return self._recommend(ITEM, items, k, exclude_seen, candidates)
 
     def _recommend(
@@ -123,7 +123,10 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
     def _query_rows(
         self, queries: DataFrame | None, known: DataFrame, side: int
     ) -> DataFrame | None:
-        """The queries with low-rank factors and bias; unknown ids get those of the average row."""
+        """Adds low-rank factors and bias to the queries.
+
+        Unknown ids get those of the average row.
+        """
         if queries is None:
             return None
         key = KEYS[side]
@@ -179,12 +182,13 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         item_features: DataFrame | None = None,
         checkpoint: Callable[[DataFrame], DataFrame] | None = None,
     ) -> Self:
-        """The model with new or changed users and items, from ratings, features or both; lazy.
+        """Adds or changes users and items, from ratings, features or both; lazy.
 
-        In each sample, a new row is the conditional mean given the other rows. Without ratings this
-        is the prior mean of its features. A rating is ignored if the item (for new items: the user)
-        had no ratings in the fit. Day effects are ignored. Absent features count as missing. A task
-        fails on an invalid rating, and shows it. Raises ParameterError without any argument.
+        In each sample, a new row is the conditional mean given the other rows. Without ratings, the
+        conditional mean is the prior mean of its features. A rating is ignored if the item (for new
+        items: the user) had no ratings in the fit. Day effects are ignored. Absent features count
+        as missing. A task fails on an invalid rating, and shows it. Raises ParameterError without
+        any argument.
         """
         if all(each is None for each in (users, items, user_features, item_features)):
             raise ParameterError(
@@ -199,7 +203,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         return replace(self, user_factors=sides[USER], item_factors=sides[ITEM])
 
     def user_feature_effects(self) -> DataFrame:
-        """The estimated effect of each user feature on the rating: one row per feature.
+        """Returns the estimated effect of each user feature on the rating: one row per feature.
 
         Columns `feature`, `source` (the feature's column, or `history`), `category` (an item
         id for history), `effect` (float: what one unit of the feature adds to the rating of an
@@ -209,11 +213,11 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         return side_effects(self, USER)
 
     def item_feature_effects(self) -> DataFrame:
-        """As `user_feature_effects`, for features of items."""
+        """Like `user_feature_effects`, for features of items."""
         return side_effects(self, ITEM)
 
     def feature_effects(self) -> DataFrame:
-        """The effects of both sides, with `side` (user or item)."""
+        """Returns the effects of both sides, with `side` (user or item)."""
         users, items = (
             side_effects(self, side).withColumn("side", F.lit(name))
             for side, name in ((USER, "user"), (ITEM, "item"))
@@ -221,7 +225,7 @@ class MatchboxModel(MatchboxFrames, FactorRecommender):
         return users.unionByName(items)
 
     def convergence_diagnostics(self) -> list[Convergence]:
-        """R-hat and effective sample size of the traced numbers: error, noise, link scales."""
+        """Returns R-hat and effective sample sizes of error, noise and link scales."""
         return measure_convergence(self.report.trace, self.params.burn_in)
 
     def diagnostics(self) -> Mapping[str, float]:

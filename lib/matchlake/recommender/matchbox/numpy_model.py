@@ -1,4 +1,4 @@
-"""A Matchbox model as NumPy arrays: predictions, lists and fold-in without Spark."""
+"""A Matchbox model as NumPy arrays: predicts, recommends and folds in without Spark."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -42,7 +42,7 @@ from matchlake.recommender.protocol import (
 from matchlake.recommender.sides import ITEM, KEYS, USER
 
 _AT_ONCE = 1024
-"""Number of pairs that are predicted at a time, to limit the memory for their samples."""
+"""The number of pairs that are predicted at a time, to limit memory."""
 
 REPORT, ENCODERS = "report.bin", ("user_features.json", "item_features.json")
 """Files of a saved model."""
@@ -110,17 +110,17 @@ class NumpyMatchboxModel(NumpyRecommender):
         return self.ranking.sides[side].places
 
     def scores_of(self, users: Sequence[Any], items: Sequence[Any]) -> Floats:
-        """Expected ratings of pairs; see `predict`."""
+        """Returns expected ratings of pairs; see `predict`."""
         return self.predict(users, items).scores
 
     def best_of(self, side: int, entries: Sequence[Any], k: int, choice: Choice) -> Best:
-        """The best rows of the other side for each entry, an id or a `MatchboxRow`.
+        """Returns the best rows of the other side for each entry, an id or a `MatchboxRow`.
 
-        An unknown id counts as the average row. The scores are expected ratings.
+        An unknown id is treated as the average row. The scores are expected ratings.
         """
         queries = [self._query(side, entry) for entry in entries]
         best = self.ranking.best_of(side, queries, k, choice)
-        # For rating levels, the scores of a ranking are latent numbers.
+        # for rating levels, the scores of a ranking are latent numbers
         return best if self.report.rating_levels is None else self._rated(best, entries, side)
 
     def onnx_scores(self, graph: Graph, user: str) -> str:
@@ -136,9 +136,9 @@ class NumpyMatchboxModel(NumpyRecommender):
         items: Sequence[Any],
         clip: tuple[float, float] | None = None,
     ) -> Prediction:
-        """Expected ratings of pairs, their standard deviations, and probabilities of rating levels.
+        """Predicts expected ratings of pairs, standard deviations, and level probabilities.
 
-        Users and items are ids or `MatchboxRow`s; an unknown id counts as the average row.
+        Users and items are ids or `MatchboxRow`s; an unknown id is treated as the average row.
         Scores are limited to `clip`.
         """
         users, items = (
@@ -164,7 +164,7 @@ class NumpyMatchboxModel(NumpyRecommender):
     def similar_users(
         self, user: Any, k: int, *, metric: Metric = "cosine"
     ) -> list[tuple[Any, float]]:
-        """The `k` most similar users of a user, as `similar_items`."""
+        """Returns the `k` most similar users of a user, like `similar_items`."""
         return self.ranking.similar_users(user, k, metric=metric)
 
     def related_items(self, item: Any, k: int) -> list[tuple[Any, float]]:
@@ -183,9 +183,9 @@ class NumpyMatchboxModel(NumpyRecommender):
         user_features: Mapping[Any, Mapping[str, Any]] | None = None,
         item_features: Mapping[Any, Mapping[str, Any]] | None = None,
     ) -> "NumpyMatchboxModel":
-        """The model with new or changed users {user_id: {item_id: rating}}, and items.
+        """Adds or changes users, given as {user_id: {item_id: rating}}, and items.
 
-        Features are {user_id: {column: value}}; an id can have ratings, features or both.
+        Features are given as {user_id: {column: value}}; an id can have ratings, features or both.
         """
         folded = []
         for side, ratings, features in (
@@ -206,7 +206,7 @@ class NumpyMatchboxModel(NumpyRecommender):
     def fold_in_user(
         self, history: Mapping[Any, float], features: Mapping[str, Any] | None = None
     ) -> MatchboxRow:
-        """The row of a new or changed user, from {item_id: rating} and features.
+        """Returns the row of a new or changed user, from {item_id: rating} and features.
 
         Without ratings the row is the prior mean of the features. A rating is ignored if the item
         had no ratings in the fit. Absent features count as missing. Raises InputError for a rating
@@ -217,7 +217,7 @@ class NumpyMatchboxModel(NumpyRecommender):
     def fold_in_item(
         self, history: Mapping[Any, float], features: Mapping[str, Any] | None = None
     ) -> MatchboxRow:
-        """As `fold_in_user`, for an item, from {user_id: rating}."""
+        """Like `fold_in_user`, for an item, from {user_id: rating}."""
         return self._fold_in(ITEM, history, features)
 
     @cached_property
@@ -232,14 +232,14 @@ class NumpyMatchboxModel(NumpyRecommender):
         return NumpyFactors(sides[USER], sides[ITEM], self.fitted.mean)
 
     def _query(self, side: int, entry: Any) -> Any:
-        """The query for `ranking`: a known id, a low-rank row, or the average row for other ids."""
+        """Returns the query for `ranking`: a known id, a low-rank row, or the average row."""
         entry = _ranked(entry)
         if isinstance(entry, Row) or entry in self.ranking.sides[side].places:
             return entry
         return Row(*low_rank_row(self.report.sides[side]))
 
     def _rated(self, best: Best, entries: Sequence[Any], side: int) -> Best:
-        """The lists with expected ratings as scores."""
+        """Returns the lists with expected ratings as scores."""
         rows, ranks = np.nonzero(best.places >= 0)
         ids = self.item_ids if side == USER else self.user_ids
         others = [ids[place] for place in best.places[rows, ranks].tolist()]
@@ -279,7 +279,7 @@ class NumpyMatchboxModel(NumpyRecommender):
 
     @cached_property
     def _posteriors(self) -> tuple[Posterior, Posterior]:
-        """The posterior for the fold-in of users, and that for the fold-in of items."""
+        """Returns the posteriors for the fold-in of users and of items."""
         sizes = self.report.sizes
         return (
             posterior_of(self.report, USER, self.samples[ITEM][: sizes[ITEM]], None),
@@ -305,7 +305,7 @@ class NumpyMatchboxModel(NumpyRecommender):
         return predictor.predict(indices.astype(np.int32), clip)
 
     def _rows(self, side: int, entries: Sequence[Any]) -> tuple[Floats, Floats]:
-        """The samples of each entry, and the fraction of the prior variance that remains."""
+        """Returns the samples of each entry, and the remaining fraction of the prior variance."""
         indices, priors = self._places(side, entries), self.report.sides[side]
         rows = self.samples[side][indices]
         rows[indices < 0] = priors.average

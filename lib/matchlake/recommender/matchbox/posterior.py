@@ -37,7 +37,7 @@ class SidePosterior:
 
     @cached_property
     def design_roots(self) -> Matrix:
-        """Per sample, vectors with the same sum of outer products as all [factors, 1].
+        """Returns, per sample, vectors with the same sum of outer products as all [factors, 1].
 
         Shape (samples, columns, columns), one vector per row.
         """
@@ -62,7 +62,7 @@ class SidePosterior:
 
 
 class MeanFeatures(NamedTuple):
-    """The mean features of a side, and the number of history features, which are the last ones."""
+    """The mean features of a side, and the number of history features, which come last."""
 
     features: Floats
     history: int
@@ -83,7 +83,7 @@ class Posterior:
 
     @staticmethod
     def of(samples: Iterable[Sample], mean: float, levels: Matrix | None) -> "Posterior":
-        """The samples side by side."""
+        """Stacks the samples."""
         retained = list(samples)
         sides = tuple(_gather(retained, side) for side in range(len(retained[0].rows)))
         response = {
@@ -95,7 +95,7 @@ class Posterior:
     def with_cold(
         self, counts: Sequence[Ints], mean_features: Sequence[MeanFeatures]
     ) -> "Posterior":
-        """With the prior of rows without ratings, from the ratings per user and per item."""
+        """Adds the prior of rows without ratings, from the ratings per user and per item."""
         averages = [Averages.of(self.sides[side].rows, counts[side]) for side in (USER, ITEM)]
         settled = []
         for number in (USER, ITEM):
@@ -121,13 +121,13 @@ class Posterior:
         return len(self.sides[0].means)
 
     def user_response(self) -> Floats:
-        """The users' part of the likelihood: (users, samples, width)."""
+        """Returns the users' part of the likelihood: (users, samples, width)."""
         return np.ascontiguousarray(self.response["users"].transpose(1, 0, 2), np.float32)
 
     def report(
         self, trace: Trace, seen: Sequence[Ints], projections: Projections
     ) -> PosteriorReport:
-        """All that is not a row; `seen` are the rows that are history features of others."""
+        """Returns everything except rows; `seen` has the rows that are history features."""
         few = (projections.users, projections.items)
         sides = []
         for number, side in enumerate(self.sides):
@@ -156,7 +156,10 @@ class Posterior:
         )
 
     def predictor(self) -> Predictor:
-        """The predictor of trained rows; indices count the rows of all sides one after another."""
+        """Returns the predictor of trained rows.
+
+        Indices number the rows of all sides in sequence.
+        """
         rows = np.concatenate([side.rows for side in self.sides])
         precisions = np.stack([side.precisions for side in self.sides])
         return Predictor(
@@ -169,13 +172,13 @@ class Posterior:
         )
 
     def stacked(self, indices: Positions) -> Positions:
-        """Places (pairs, sides) that count each side's rows by themselves, for `predictor`."""
+        """Converts positions per side (pairs, sides) to indices of `predictor`."""
         offsets = stack_offsets([len(side.rows) for side in self.sides])[:-1]
         return (indices + offsets).astype(np.int32)
 
 
 def factors_of(rows: Floats) -> Floats:
-    """All samples' factors (rows, samples * rank), divided by the root of the number of samples.
+    """Returns all samples' factors (rows, samples * rank), divided by sqrt(samples).
 
     Their dot products are the means of the samples' dot products.
     """
@@ -185,7 +188,7 @@ def factors_of(rows: Floats) -> Floats:
 
 
 def samples_of(factors: Floats, biases: Floats, shape: tuple[int, int]) -> Floats:
-    """Rows (rows, *shape), the bias last, from the flat values of `factors_of` and biases.
+    """Returns rows (rows, *shape), the bias last, from values of `factors_of` and biases.
 
     `shape` is (samples, columns).
     """
@@ -198,17 +201,17 @@ def samples_of(factors: Floats, biases: Floats, shape: tuple[int, int]) -> Float
 
 
 def low_rank_row(side: SideReport, samples: Floats | None = None) -> tuple[Floats, float]:
-    """Low-rank factors and the mean bias of a row, by which it is ranked.
+    """Returns low-rank factors and the mean bias of a row, for rankings.
 
-    `samples` (samples, columns) are the row's own; without them it is the average row, which
-    stands for an unknown id.
+    `samples` (samples, columns) belong to the row. Without samples it returns the average row,
+    which is used for unknown ids.
     """
     row = np.asarray(side.average if samples is None else samples, np.float32)
     return (factors_of(row[None]) @ side.projection)[0], float(row[:, -1].mean())
 
 
 class Averages(NamedTuple):
-    """Means over all ratings of one side's rows."""
+    """Means of one side's rows, over all ratings."""
 
     mean: Matrix
     """Means, (samples, columns)."""
@@ -217,13 +220,13 @@ class Averages(NamedTuple):
 
     @staticmethod
     def of(rows: Floats, counts: Ints) -> "Averages":
-        """Of rows (rows, samples, columns) with these numbers of ratings."""
+        """Computes the means of rows (rows, samples, columns) with `counts` ratings."""
         total = weighted_sums(rows, counts)
         return Averages(*(part / counts.sum() for part in total))
 
 
 def weighted_sums(rows: Floats, counts: Ints) -> tuple[Matrix, Matrix]:
-    """The sums of rows and of their outer products, weighted by `counts`."""
+    """Returns the sums of rows and of their outer products, weighted by `counts`."""
     means, squares = [], []
     for number in range(rows.shape[1]):
         exact = rows[:, number].astype(np.float64)
@@ -237,7 +240,7 @@ class ColdStartPrior(NamedTuple):
     """The prior of rows without ratings; `baseline_shift` and `average` are (samples, columns)."""
 
     baseline_shift: Matrix
-    """The shift of the prior mean of rows without ratings: that of a mean history, and a bias."""
+    """The shift of the prior mean of rows without ratings: by a mean history, and a bias."""
     average: Matrix
     """The row of an unknown id, which has the mean features."""
     share: float
@@ -251,11 +254,11 @@ class ColdStartPrior(NamedTuple):
         *,
         numbers: bool,
     ) -> "ColdStartPrior":
-        """From a side's prior means, precisions and links, and the averages of it and the other.
+        """Computes the prior from a side's parameters, and the averages of both sides.
 
-        For ratings that are `numbers` the bias is shifted: the scores of the average row are then
-        0 on average over all ratings, as the centred ratings are. Rated rows have better ratings
-        than rows drawn at random. The difference grows with the number of ratings.
+        If ratings are `numbers`, the bias is shifted, so that the scores of the average row have
+        the mean 0 over all ratings, like the centred ratings. Rows with ratings have better ratings
+        than random rows, and the more ratings, the better.
         """
         means, precisions, links = priors
         own, other = averages
@@ -273,7 +276,7 @@ class ColdStartPrior(NamedTuple):
 
 
 def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
-    """Score variance of rows without history, relative to rows around their prior means."""
+    """Returns the score variance of rows without history, relative to rows with the prior's."""
     design = other.square.copy()
     design[:, -1], design[:, :, -1] = other.mean, other.mean
     design[:, -1, -1] = 1.0
@@ -283,7 +286,7 @@ def _cold_share(side: Averages, other: Averages, precisions: Matrix) -> float:
 
 
 def side_of(report: SideReport, rows: Floats) -> SidePosterior:
-    """One side of a report, with rows."""
+    """Returns one side of a report, with rows."""
     return SidePosterior(
         rows=rows,
         means=report.means,

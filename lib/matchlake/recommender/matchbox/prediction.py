@@ -1,4 +1,4 @@
-"""Predictions from rows in every sample: expected rating, spread, level probabilities."""
+"""Predicts from rows in every sample: expected rating, spread, level probabilities."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from matchlake.recommender.matchbox.sampler.ordinal import WIDEST
 from matchlake.recommender.matchbox.sampler.random import normal_cdf
 
 _AT_ONCE = 16384
-"""Pairs scored at a time."""
+"""The number of pairs scored at a time."""
 
 
 class Prediction(NamedTuple):
@@ -30,11 +30,11 @@ class Predictor:
     """The data of predictions, in memory.
 
     `rows` (rows, samples, columns) has all sides' rows one after another, the users' first.
-    `prior_share` (rows,) is the part of the prior's `covariances` (sides, samples, columns,
-    columns) that widens a prediction. It is 0 for trained rows, since their samples differ, and
-    1 for prior means (more if histories are unknown); rows that were folded in have a part in
-    between. `response` (users, samples, width) is the variance of a user's rating, or the
-    thresholds if there are `levels`.
+    `prior_share` (rows,) is the fraction of the prior's `covariances` (sides, samples, columns,
+    columns) that widens a prediction. It is 0 for trained rows, since their samples differ, and 1
+    for prior means (more if histories are unknown). For folded-in rows it is between 0 and 1.
+    `response` (users, samples, width) is the variance of a user's rating, or the thresholds if
+    there are `levels`.
     """
 
     mean: float
@@ -86,13 +86,13 @@ class Predictor:
 
 
 def covariances(report: PosteriorReport, sides: int) -> Floats:
-    """Prior covariances (sides, samples, columns, columns)."""
+    """Returns prior covariances (sides, samples, columns, columns)."""
     inverses = [np.linalg.inv(side.precisions) for side in report.sides[:sides]]
     return np.stack(inverses).astype(np.float32)
 
 
 def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Floats) -> Floats:
-    """A `Predictor`'s response: `rows` of the users that are their `own`, else the shared one."""
+    """Returns a `Predictor`'s response: `rows` for users in `own`, else the shared response."""
     shared = report.shared
     if shared is None and report.variance is not None:
         shared = report.variance[:, None]
@@ -103,7 +103,7 @@ def user_responses(report: PosteriorReport, own: npt.NDArray[np.bool_], rows: Fl
 
 
 def user_spread(users: Floats, base: Matrix | None) -> Floats:
-    """A `Predictor`'s response from users' rows (users, samples, width) of the samples.
+    """Returns a `Predictor`'s response from users' rows (users, samples, width).
 
     Precisions become variances; with a `base` (samples,), gaps become thresholds.
     """
@@ -121,7 +121,7 @@ def _single(values: npt.NDArray[np.float64]) -> Floats:
 
 @compiled
 def score_pairs(indices: Positions, rows: Floats, out: Floats) -> None:
-    """Scores (pairs, samples) without the mean: biases, and dot products of every two sides."""
+    """Computes scores (pairs, samples) without the mean: biases, and all dot products."""
     rank = rows.shape[2] - 1
     for pair in range(len(indices)):
         for sample in range(rows.shape[1]):
@@ -140,10 +140,10 @@ def score_pairs(indices: Positions, rows: Floats, out: Floats) -> None:
 def spread_pairs(
     indices: Positions, rows: Floats, share: Floats, covariances: Floats, out: Floats
 ) -> None:
-    """Variances of scores (pairs, samples); `share` is each row's fraction of the prior variance.
+    """Computes variances of scores (pairs, samples); `share` has prior variance fractions.
 
-    A row with covariance C adds d' C d: d is the vector that multiplies its factors and bias. Two
-    such rows of a pair add the trace of the product of the covariances of their factors.
+    A row with covariance C adds d' C d, where d multiplies its factors and bias. If both rows of a
+    pair have a covariance, the trace of the product of their factors' covariances is added.
     """
     columns = rows.shape[2]
     design = np.empty(columns, np.float32)

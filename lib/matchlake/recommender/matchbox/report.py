@@ -71,7 +71,7 @@ class PosteriorReport:
         return {name: array for name, array in named.items() if array is not None}
 
     def for_scoring(self) -> "PosteriorReport":
-        """The report without the arrays that scores do not need, to be sent to tasks."""
+        """Returns the report without the arrays that scores do not need, to send it to tasks."""
         none, few = np.zeros((0, 0)), np.zeros((0, 0), np.float32)
         sides = [
             replace(side, means=none, links=few, scales=none, projection=few) for side in self.sides
@@ -79,7 +79,7 @@ class PosteriorReport:
         return replace(self, sides=tuple(sides), trace={})
 
     def to_bytes(self) -> bytes:
-        """The report as bytes, for `from_bytes`."""
+        """Returns the report as bytes, for `from_bytes`."""
         arrays: dict[str, Array] = {"mean": np.array(self.mean), "sizes": np.array(self.sizes)}
         arrays |= self.likelihood
         if self.rating_levels is not None:
@@ -92,7 +92,7 @@ class PosteriorReport:
 
     @staticmethod
     def from_bytes(data: bytes) -> "PosteriorReport":
-        """The report of `to_bytes`."""
+        """Reads the bytes of `to_bytes`."""
         arrays = unpack([data])
         sizes = tuple(int(size) for size in arrays["sizes"])
         sides = [

@@ -1,4 +1,4 @@
-"""Features of one row without Spark, for serving; equal to those of `encoding.encode`."""
+"""Encodes one row without Spark, for serving; gives the features of `encoding.encode`."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -34,9 +34,9 @@ class RowEncoder:
         return NumpyFeatures(self._features)
 
     def encode(self, row: Mapping[str, Any]) -> Floats:
-        """The vector of one row, (1, features); absent columns count as missing.
+        """Returns the vector of one row, (1, features); absent columns count as missing.
 
-        Raises SchemaError for a name that no feature reads.
+        Raises SchemaError for an unknown column.
         """
         unknown = sorted(row.keys() - set(self.names))
         if unknown:
@@ -48,10 +48,10 @@ class RowEncoder:
 
 
 def vectors_of(features: Sequence[FittedFeature], values: Matrix) -> Floats:
-    """Feature vectors from the output columns (rows, columns) of `features`.
+    """Returns feature vectors from the output columns (rows, columns) of `features`.
 
-    A value that is still missing becomes zero. The ones of a list are divided by the root of their
-    number, so that a long list weighs as much as a short one.
+    Values that are still missing become zero. The n ones of a list are divided by sqrt(n), so that
+    long and short lists have the same weight.
     """
     whole, begin = np.nan_to_num(values), 0
     for fitted in features:

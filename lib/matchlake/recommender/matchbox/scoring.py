@@ -1,4 +1,4 @@
-"""Scores pairs in cells, in all samples: a cell is one block of users with one block of items."""
+"""Scores pairs in all samples, by cells: a cell is a block of users and a block of items."""
 
 from dataclasses import dataclass
 
@@ -63,7 +63,7 @@ class Grid:
 
     @staticmethod
     def of(model: MatchboxFrames) -> "Grid":
-        """The grid for blocks of about BLOCK_BYTES."""
+        """Makes the grid for blocks of about BLOCK_BYTES."""
         users, items = model.report.sizes[:2]
         row = 4 * (model.params.rank + 1) * model.report.samples
         return Grid(
@@ -71,7 +71,7 @@ class Grid:
         )
 
     def cell(self, user: Column, item: Column) -> Column:
-        """The cell of a pair; a null id goes to the first block."""
+        """Returns the cell of a pair; a null id is in the first block."""
         return self._block(user, self.users) * F.lit(self.items) + self._block(item, self.items)
 
     def rows(self, model: MatchboxFrames) -> DataFrame:

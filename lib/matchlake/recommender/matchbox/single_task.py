@@ -1,4 +1,4 @@
-"""Single-task execution: ratings and feature rows in, a model out; nothing here needs Spark."""
+"""Single-task execution: fits a model to ratings and feature rows, without Spark."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ from matchlake.recommender.sides import ITEM, KEYS, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 KIND, DATE = "kind", "day"
-"""Columns: the kind of a row (a side's feature row, or RATING_KIND), and a rating's UTC day."""
+"""The columns for the kind of a row (a side's feature row, or RATING_KIND), and a rating's UTC
+day."""
 
 VECTOR = "x"
 """The column of a feature vector: array<float>."""
@@ -39,15 +40,14 @@ RATING_KIND = 2
 
 
 def undated(shown: list[tuple[Any, Any]]) -> InputError:
-    """The error for ratings without a date, some of which are `shown`."""
+    """Returns the error for ratings without a date, with some of them `shown`."""
     return InputError(
-        f"Some ratings are without a date, among them {shown}. Drop them, or fit with "
-        "day_effects=False."
+        f"Some ratings have no date, among them {shown}. Drop them, or fit with day_effects=False."
     )
 
 
 class _InvalidInput(Exception):  # noqa: N818 - becomes a message row, not an error
-    """Raised inside the task; turned into a message row."""
+    """Raised inside the task, which returns it as a message row."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class Task:
     given: tuple[tuple[Source, ...] | None, tuple[Source, ...] | None]
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """All rows of the fit in; `state_schema` rows out."""
+        """Reads all rows of the fit; yields rows of `state_schema`."""
         table = pa.Table.from_batches(list(batches))
         types = table.schema.field(USER_ID).type, table.schema.field(ITEM_ID).type
         try:
@@ -139,7 +139,8 @@ def _ratings(
         )
     days = None
     if params.day_effects:
-        # One number per user and day, sorted by user, then day. Days before 1970 are negative.
+        # stamped: user and day in one number, sorted by user, then day; days before 1970 are
+        # negative
         stamped = (indices[USER].astype(np.int64) << 32) + np.asarray(rated[DATE]) + (1 << 31)
         codes, which = np.unique(stamped, return_inverse=True)
         days = np.stack([codes >> 32, (codes & 0xFFFFFFFF) - (1 << 31)], axis=1)
@@ -152,7 +153,7 @@ def _ratings(
 def _rows(
     writer: ResultWriter, ratings: Ratings, side: _Side, number: int, seen: Ints
 ) -> Iterator[pa.RecordBatch]:
-    """The trained rows, then the prior means of rows without ratings."""
+    """Yields the trained rows, then the prior means of rows without ratings."""
     counts = np.bincount(ratings.places[:, number], minlength=side.rated)
     mine = writer.posterior.sides[number]
     yield from writer.rows(number, side.ids[: side.rated], mine.rows, counts)

@@ -1,4 +1,4 @@
-"""Serialises a fitted posterior: rows of each side, then a report, as record batches."""
+"""Writes a fitted posterior as record batches: rows of each side, then a report."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from matchlake.recommender.sides import ITEM, USER
 from matchlake.schemas import ITEM_ID, USER_ID
 
 REPORT, PROBLEM = 3, 4
-"""Values of `side` beside those of users, items and days."""
+"""Values of `side` besides those of users, items and days."""
 
 _BATCH = 16 << 20
 
@@ -69,7 +69,7 @@ class ResultWriter:
             yield self._batch(DAY, part.stop - part.start, columns)
 
     def report(self, trace: Trace, seen: list[Ints]) -> Iterator[pa.RecordBatch]:
-        """All that is not a row, in pieces."""
+        """Yields the report in pieces."""
         report = self.posterior.report(trace, seen, self.projections)
         for number, piece in enumerate(pieces_of(memoryview(report.to_bytes()))):
             columns = {"idx": pa.array([number]), "data": pa.array([bytes(piece)], pa.binary())}
@@ -80,7 +80,7 @@ class ResultWriter:
 
 
 def problem(types: tuple[pa.DataType, pa.DataType], message: str) -> pa.RecordBatch:
-    """The one row of a failed fit."""
+    """Returns the single row of a failed fit."""
     return _batch(types, PROBLEM, 1, {"data": pa.array([message.encode()], pa.binary())})
 
 

@@ -1,8 +1,9 @@
-"""Metrics of scores and of recommendations: frames or tables in, a frame of metrics out.
+"""Metrics of scores and recommendations: read frames or tables, return a frame of metrics.
 
-Each metric is one row with `metric`, `k`, `value`, `n_samples` and `n_skipped`. `k` is null if
-there is none. `n_samples` counts the averaged users or ratings, `n_skipped` those that could not be
-measured. Results of several functions can be united. `value` is null if `n_samples` is 0.
+Each metric is one row with `metric`, `k`, `value`, `n_samples` and `n_skipped`. `k` is null for
+metrics without a list. `n_samples` counts the averaged users or ratings, `n_skipped` the users or
+ratings that could not be measured. Results of several functions can be combined by union. `value`
+is null if `n_samples` is 0.
 """
 
 from importlib import import_module
@@ -42,7 +43,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name at its first use: parameters need no Spark."""
+    """Imports a name at its first use, so that parameters do not need Spark."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

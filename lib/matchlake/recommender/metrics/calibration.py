@@ -1,4 +1,4 @@
-"""Calibration: predicted standard deviations against the errors."""
+"""Calibration: compares predicted standard deviations with the errors."""
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -16,8 +16,8 @@ _ERROR, _INSIDE = "_error", "_inside"
 def calibration_by_width(scored: DataFrame) -> DataFrame:
     """`tenth` (1 to 10, by `rating_std`), `rating_std` (its mean), `inside`, `n_rows`; lazy.
 
-    Reads `rating`, `score` and `rating_std`. `inside` is the fraction of the ratings in the
-    central 90 % interval of N(score, rating_std^2). Rows with a null in any of them are excluded.
+    Reads `rating`, `score` and `rating_std`. `inside` is the fraction of the ratings in the central
+    90 % interval of N(score, rating_std^2). Rows with a null in any of these columns are excluded.
     """
     rows = _complete_rows(scored)
     edges = rows.agg(F.percentile_approx(DEVIATION, _TENTHS, _ACCURACY).alias("_edges"))
@@ -31,7 +31,7 @@ def calibration_by_width(scored: DataFrame) -> DataFrame:
 
 
 def calibration_metrics(scored: DataFrame) -> DataFrame:
-    """`dispatch.calibration_metrics` of a Spark frame; lazy."""
+    """Implements `dispatch.calibration_metrics` on a Spark frame; lazy."""
     rows = _complete_rows(scored)
     error, deviation = F.col(_ERROR), F.col(DEVIATION)
     whole = F.lit(HALF_LOG_2_PI)

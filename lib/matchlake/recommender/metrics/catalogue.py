@@ -18,7 +18,7 @@ _PLACE = "_place"
 def item_catalogue(
     train: DataFrame, vectors: DataFrame | None = None, *, vector: str = "factors"
 ) -> DataFrame:
-    """`dispatch.item_catalogue` of Spark frames; lazy."""
+    """Implements `dispatch.item_catalogue` on Spark frames; lazy."""
     require_columns(train, (USER_ID, ITEM_ID), "train")
     pairs = train.select(USER_ID, ITEM_ID).distinct()
     users = pairs.agg(F.count_distinct(USER_ID).alias("_users"))
@@ -34,7 +34,7 @@ def item_catalogue(
 def catalogue_metrics(
     recommendations: DataFrame, catalogue: DataFrame, params: RankingParams | None = None
 ) -> DataFrame:
-    """`dispatch.catalogue_metrics` of Spark frames, in one lazy plan."""
+    """Implements `dispatch.catalogue_metrics` on Spark frames, in one lazy plan."""
     params = params or RankingParams()
     require_columns(catalogue, (ITEM_ID, POPULARITY), "catalogue")
     lists = recommended_lists(recommendations, max(params.ks))

@@ -1,4 +1,4 @@
-"""The public metrics: on Spark frames, lazily; or on pandas, Polars and Arrow tables, at once."""
+"""The public metrics: lazy on Spark frames, immediate on pandas, Polars and Arrow tables."""
 
 from typing import TYPE_CHECKING, Any, overload
 
@@ -33,9 +33,9 @@ def ranking_metrics(recommendations: Any, truth: Any, params: RankingParams | No
 
     Reads `user_id`, `item_id` and `rank` or else `score` of the recommendations, and `user_id`,
     `item_id` and, for graded gains or a threshold, `gain_column` of the truth. Returns `metric`,
-    `k`, `value`, `n_samples` (the users averaged) and `n_skipped` (users of the truth for whom the
-    metric has no value, having nothing relevant). h(i) is 1 if the list's place i holds a relevant
-    item; there are R relevant items; all sums run to k:
+    `k`, `value`, `n_samples` (the users averaged) and `n_skipped` (users of the truth without a
+    relevant item, for whom the metric has no value). h(i) is 1 if position i of the list has a
+    relevant item; R is the number of relevant items; all sums run to k:
 
     - `precision`: sum h / k, however short the list; `recall`: sum h / R; `hit_rate`: any h
     - `map`: sum over hits of (precision at that rank) / min(R, k)
@@ -61,10 +61,10 @@ def rating_metrics(scored: ArrowStream, *, per_user: bool = False) -> Any: ...
 def rating_metrics(scored: Any, *, per_user: bool = False) -> Any:
     """RMSE and MAE over all ratings or, with `per_user`, the mean over users.
 
-    Reads `rating` and `score` (and `user_id`). Rows with a null in either cannot be measured and
-    count in `n_skipped`; with `per_user`, users without any other row do. A NaN score makes the
-    metrics NaN; in pandas NaN is null. Returns two rows `rmse` and `mae`; `n_samples` counts the
-    averaged ratings, or users.
+    Reads `rating` and `score` (and `user_id`). Rows with a null in `rating` or `score` are not
+    measured and count in `n_skipped`; with `per_user`, users with only such rows count. A NaN score
+    makes the metrics NaN; in pandas NaN is null. Returns two rows `rmse` and `mae`; `n_samples`
+    counts the averaged ratings, or users.
     """
     if is_spark(scored):
         from matchlake.recommender.metrics import rating
@@ -88,8 +88,8 @@ def calibration_metrics(scored: Any) -> Any:
     - `interval_coverage_90_min`, `interval_coverage_90_max`: the fraction in the worst tenths of
       the ratings by width.
     - `log_likelihood`: mean log density of the ratings.
-    - `log_likelihood_constant`: the same for the best single width around the same scores. A
-      useful `rating_std` exceeds it.
+    - `log_likelihood_constant`: the log likelihood with the best constant width around the same
+    scores. A useful `rating_std` gives a larger `log_likelihood`.
     """
     if is_spark(scored):
         from matchlake.recommender.metrics import calibration
@@ -111,7 +111,7 @@ def item_catalogue(
 
 
 def item_catalogue(train: Any, vectors: Any = None, *, vector: str = "factors") -> Any:
-    """The items of the training part, as `catalogue_metrics` reads them.
+    """Returns the items of the training part, for `catalogue_metrics`.
 
     Reads `user_id` and `item_id` of `train`. Of `vectors` (such as a model's item factors, one row
     per item) it reads `item_id` and `vector`, an array of numbers. Returns `item_id`, `popularity`
@@ -147,12 +147,12 @@ def catalogue_metrics(
     - `coverage`: fraction of the catalogue's items in any user's list; `n_samples` is the number
       of items in the catalogue
     - `novelty`: -log2(popularity), averaged over a list's items, then over users (Zhou et al.
-      2010): 10 bits are an item that one user in 1,024 has met
+      2010): an item that one user in 1,024 has has 10 bits
     - `diversity`: 1 - cosine, averaged over a list's pairs of items, then over users (Ziegler et
       al. 2005); a zero vector has cosine 0 with all others
 
     Items that are not in the catalogue (for diversity: without a vector) are ignored. A user
-    without items, for diversity with fewer than two, counts in `n_skipped`. Returns `metric`, `k`,
+    without items (for diversity: with fewer than two) counts in `n_skipped`. Returns `metric`, `k`,
     `value`, `n_samples`, `n_skipped`.
     """
     if is_spark(recommendations):
@@ -176,10 +176,10 @@ def related_metrics(
 
 
 def related_metrics(lists: Any, truth: Any, key: str, k: int = 5, common: int = 2) -> Any:
-    """NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains.
+    """Returns NDCG at `k` of related users (`key` `user_id`) or items, by L1 and by L2 gains.
 
     Reads `key`, `rank` and `related_<key>` of `lists`. The gains of a list are discounted by
-    log2(rank + 1), and divided by those of the best list of this length. A related user or item
+    log2(rank + 1), and divided by the gains of the best list of this length. A related user or item
     that is not comparable has gain 0. Users or items of `truth` without a list, or without
     comparable ids, count in `n_skipped`. Returns `metric` (such as `related_items_ndcg_l1`), `k`,
     `value`, `n_samples` and `n_skipped`.

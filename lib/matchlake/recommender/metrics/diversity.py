@@ -1,6 +1,6 @@
 """Diversity: the mean distance of the items of one list, from their vectors.
 
-It is compiled code: Spark's array functions take a hundred times as long for sums of vectors.
+The code is compiled: Spark's array functions take a hundred times as long for sums of vectors.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from matchlake.schemas import ITEM_ID, USER_ID
 VECTOR = "vector"
 
 _VECTORS, _LISTS = 0, 1
-"""Kinds of rows, in their order of arrival."""
+"""The kinds of rows, in the order in which a task receives them."""
 _TASKS = 8
 _TOTALS = "k int, total double, judged bigint, users bigint"
 
@@ -33,7 +33,7 @@ Places = npt.NDArray[np.int64]
 
 
 def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> DataFrame:
-    """The metric `diversity` of `lists` (`user_id`, `_items`), given `item_id` and `vector`.
+    """Computes `diversity` of `lists` (`user_id`, `_items`), given `item_id` and `vector`.
 
     Eight tasks share the users; each gets a copy of all vectors.
     """
@@ -57,7 +57,7 @@ def diversity(lists: DataFrame, catalogue: DataFrame, ks: tuple[int, ...]) -> Da
 
 @dataclass(frozen=True)
 class _Diversity:
-    """The body of a task: all vectors and its users' lists in, sums over its users out."""
+    """The function of a task: reads all vectors and its users' lists, adds up diversities."""
 
     ks: tuple[int, ...]
 
@@ -71,7 +71,7 @@ class _Diversity:
             yield from self.totals(kinds[_LISTS], kinds[_VECTORS]).to_batches()
 
     def totals(self, lists: pa.Table, vectors: pa.Table) -> pa.Table:
-        """Per k, the sum of the users' diversities, the users it counts, and all users."""
+        """Returns, per k, the sum of the users' diversities, the measured users, and all users."""
         items = combined(lists[ITEMS])
         known = pc.index_in(items.flatten(), value_set=combined(vectors[ITEM_ID]))
         rows = np.asarray(known.fill_null(-1)).astype(np.int64)
@@ -88,12 +88,12 @@ class _Diversity:
 
 
 def _units(vectors: pa.Table) -> Doubles:
-    """The vectors scaled to length 1, one per row; a zero vector stays."""
+    """Returns the vectors scaled to length 1, one per row; a zero vector stays."""
     lists = combined(vectors[VECTOR])
     widths = set(lists.value_lengths().unique().to_pylist())
     if len(widths) > 1:
         raise InputError(
-            f"vectors have lengths {sorted(widths)}; all items need vectors of one length."
+            f"vectors have lengths {sorted(widths)}; all items need vectors of the same length."
         )
     matrix = np.asarray(lists.flatten()).reshape(len(lists), max(widths, default=0))
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
@@ -103,10 +103,10 @@ def _units(vectors: pa.Table) -> Doubles:
 
 @compiled
 def _list_diversities(bounds: Places, rows: Places, units: Doubles, ks: Places) -> Doubles:
-    """Mean of 1 - cosine over the pairs among each list's first k known rows; -1 without a pair.
+    """Computes the mean of 1 - cosine over pairs of each list's first k known rows, or -1.
 
-    The square of the sum of unit vectors has the cosine of each pair twice, and that of each
-    vector with itself once.
+    A list without a pair has -1. The squared sum of unit vectors contains the cosine of each pair
+    twice, and 1 for each vector.
     """
     values = np.full((len(bounds) - 1, len(ks)), -1.0)
     total = np.empty(units.shape[1])

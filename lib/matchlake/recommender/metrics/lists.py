@@ -1,4 +1,4 @@
-"""Rows as one list per user: recommended items, best first, and true items."""
+"""Groups rows into one list per user: recommended items, best first, and true items."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -16,8 +16,8 @@ _WORST = float("inf")
 def recommended_lists(recommendations: DataFrame, longest: int) -> DataFrame:
     """`user_id`, `_items`: each user's distinct items, best first, at most `longest`.
 
-    The order is that of the column `rank` or, without it, of `score` from high to low with null and
-    NaN last. Ties go to the smaller item id. Gaps in `rank` are closed. Null items are ignored.
+    Items are ordered by `rank` or, if it is missing, by `score` from high to low, with null and NaN
+    last. Ties go to the smaller item id. Gaps in `rank` are closed. Null items are ignored.
     """
     ranked = RANK in recommendations.columns
     needed = (USER_ID, ITEM_ID, RANK if ranked else SCORE)
@@ -50,7 +50,7 @@ def true_items(truth: DataFrame, params: RankingParams) -> DataFrame:
 
 
 def _number(column: str) -> Column:
-    """A value, null for NaN, which Spark treats as the greatest number."""
+    """Replaces NaN, which Spark treats as the greatest number, by null."""
     return F.nanvl(F.col(column).cast("double"), F.lit(None))
 
 

@@ -15,10 +15,10 @@ _GAINS = "_gains"
 def ranking_metrics(
     recommendations: DataFrame, truth: DataFrame, params: RankingParams | None = None
 ) -> DataFrame:
-    """Means over users of `ranking_metrics_by_user`, in one lazy plan for all metrics and ks.
+    """Averages `ranking_metrics_by_user` over users, in one lazy plan for all metrics and ks.
 
     Returns `metric`, `k`, `value`, `n_samples` (the users averaged) and `n_skipped` (users of the
-    truth for whom the metric has no value, having nothing relevant).
+    truth without a relevant item, for whom the metric has no value).
     """
     users = ranking_metrics_by_user(recommendations, truth, params)
     n_samples = F.count("value")
@@ -35,8 +35,9 @@ def ranking_metrics_by_user(
     """`user_id`, `metric`, `k`, `value` for every user of the truth.
 
     Reads `user_id`, `item_id` and `rank` or else `score` of the recommendations, and `user_id`,
-    `item_id` and, for graded gains or a threshold, `gain_column` of the truth. h(i) is 1 if the
-    list's place i holds a relevant item; there are R relevant items; all sums run to k:
+    `item_id` and, for graded gains or a threshold, `gain_column` of the truth. h(i) is 1 if
+    position i of the list has a relevant item; R is the number of relevant items; all sums run to
+    k:
 
     - `precision`: sum h / k, however short the list; `recall`: sum h / R; `hit_rate`: any h
     - `map`: sum over hits of (precision at that rank) / min(R, k)
@@ -63,7 +64,7 @@ def ranking_metrics_by_user(
 
 
 def _hits() -> Column:
-    """The recommended items that are true, as place, gain and relevant, in the list's order."""
+    """Returns the recommended true items, as place, gain and relevant, in the list's order."""
     items, truth = F.coalesce(ITEMS, F.array()), F.col(TRUTH)
     true = F.array_intersect(items, F.map_keys(truth))
     hits = F.transform(
@@ -81,7 +82,7 @@ def _figures(k: int) -> list[Column]:
     """The metrics of one user at one k, as structs of metric, k and value."""
     hits = F.filter(_HITS, lambda hit: hit["relevant"] & (hit["place"] <= k))
     count, relevant = F.size(hits), F.col(_RELEVANT)
-    # The i-th hit at place p means that i of the first p are relevant.
+    # if the i-th hit is at position p, i of the first p items are relevant
     precisions = F.transform(hits, lambda hit, i: (i + 1) / hit["place"])
     values = {
         "precision": count / F.lit(k),

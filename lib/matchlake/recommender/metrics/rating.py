@@ -13,7 +13,7 @@ _ERROR = "_error"
 
 
 def rating_metrics(scored: DataFrame, *, per_user: bool = False) -> DataFrame:
-    """`dispatch.rating_metrics` of a Spark frame; lazy."""
+    """Implements `dispatch.rating_metrics` on a Spark frame; lazy."""
     if per_user:
         users = rating_metrics_by_user(scored)
         metrics = [

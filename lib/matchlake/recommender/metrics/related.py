@@ -14,9 +14,10 @@ def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
     """`query`, `target`, `gain_l1`, `gain_l2` for every pair of comparable ids of `key`.
 
     Reads `user_id`, `item_id` and `rating`. Two users are compared on the items that both rated.
-    Two items are compared on the users who rated both. A pair needs at least `common` of these.
-    With d the difference of two ratings, gain_l1 = 1 / (1 + mean |d|), and gain_l2 = 1 / (1 +
-    sqrt(mean d^2)). The plan joins all ratings of an item (or user), so use only a test part.
+    Two items are compared on the users who rated both. A pair needs at least `common` common
+    ratings. With d the difference of two ratings, gain_l1 = 1 / (1 + mean |d|), and gain_l2 = 1 /
+    (1 + sqrt(mean d^2)). The plan joins all ratings of an item (or user) with each other, so use it
+    only for a test part.
     """
     require_columns(truth, (USER_ID, ITEM_ID, RATING), "truth")
     other = ITEM_ID if key == USER_ID else USER_ID
@@ -36,7 +37,7 @@ def related_gains(truth: DataFrame, key: str, common: int = 2) -> DataFrame:
 def related_metrics(
     lists: DataFrame, truth: DataFrame, key: str, k: int = 5, common: int = 2
 ) -> DataFrame:
-    """`dispatch.related_metrics` of Spark frames; lazy."""
+    """Implements `dispatch.related_metrics` on Spark frames; lazy."""
     related = f"related_{key}"
     require_columns(lists, (key, RANK, related), "the related lists")
     gains = related_gains(truth, key, common)

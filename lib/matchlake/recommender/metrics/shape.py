@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 
 def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = None) -> Column:
-    """One row of a metric; `of` is the number of cases, `n` the number that was measured."""
+    """Returns one row of a metric; `of` is the number of cases, `n` of measured cases."""
     return F.struct(
         F.lit(metric).alias("metric"),
         F.lit(k).cast("int").alias("k"),
@@ -18,5 +18,5 @@ def figure(metric: str, value: Column, n: Column, of: Column, k: int | None = No
 
 
 def unpivoted(frame: DataFrame, figures: Sequence[Column]) -> DataFrame:
-    """One row per aggregate of `figures`, each over the whole frame, in one pass."""
+    """Returns one row per aggregate of `figures`, each over the whole frame, in one pass."""
     return frame.agg(F.array(*figures).alias("figures")).select(F.inline("figures"))

@@ -75,7 +75,7 @@ def catalogue_figures(recommendations: Any, catalogue: Any, params: RankingParam
 
 
 def _novelty(lists: Lists, rows: Ints, popularity: Doubles, k: int) -> Figure:
-    """The mean over users of the mean information of a list's known items, in bits."""
+    """Returns the mean over users of the mean information of a list's known items, in bits."""
     size = int(lists.users.max(initial=-1)) + 1
     with np.errstate(divide="ignore", invalid="ignore"):
         bits = -np.log2(np.append(popularity, np.nan)[rows])
@@ -86,7 +86,7 @@ def _novelty(lists: Lists, rows: Ints, popularity: Doubles, k: int) -> Figure:
 
 
 def _units(column: pa.ChunkedArray) -> tuple[Doubles, Any]:
-    """Vectors of length 1 (zero for zero vectors), and which items have one."""
+    """Returns vectors scaled to length 1 (or zero), and which items have one."""
     whole = combined(column)
     valid = np.asarray(whole.is_valid())
     flat = np.asarray(pc.list_flatten(whole).cast(pa.float64()))
@@ -98,7 +98,7 @@ def _units(column: pa.ChunkedArray) -> tuple[Doubles, Any]:
 
 
 def _diversity(lists: Lists, rows: Ints, units: Doubles, valid: Any, k: int) -> Figure:
-    """The mean over users of 1 - cosine, over the pairs of a list."""
+    """Returns the mean over users of the mean 1 - cosine of a list's pairs."""
     size = int(lists.users.max(initial=-1)) + 1
     kept = (lists.places <= k) & (rows >= 0) & np.append(valid, [False])[rows]
     users, own = lists.users[kept], units[rows[kept]]

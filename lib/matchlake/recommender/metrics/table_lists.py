@@ -1,4 +1,4 @@
-"""Recommended lists and true items of tables, without Spark; as `lists.py` makes them on Spark."""
+"""Reads recommended lists and true items from tables, as `lists.py` does on Spark."""
 
 from typing import Any, NamedTuple
 
@@ -33,7 +33,7 @@ class Truth(NamedTuple):
 
 
 def read_lists(recommendations: Any) -> tuple[pa.Table, Doubles]:
-    """The table, and a key per row by which the best item comes first."""
+    """Returns the table, and a sort key per row that puts the best item first."""
     table = to_arrow_table(recommendations, LISTS)
     name = RANK if RANK in table.column_names else SCORE
     require_names(table, (USER_ID, ITEM_ID, name), LISTS)
@@ -44,7 +44,7 @@ def read_lists(recommendations: Any) -> tuple[pa.Table, Doubles]:
 
 
 def read_truth(truth: Any, params: RankingParams) -> tuple[pa.Table, Doubles]:
-    """The table, and the value of each row; NaN for null."""
+    """Returns the table, and the value of each row; NaN for null."""
     table = to_arrow_table(truth, TRUTH)
     value = (params.gain_column,) if params.reads_value else ()
     require_names(table, (USER_ID, ITEM_ID, *value), TRUTH)
@@ -55,7 +55,7 @@ def read_truth(truth: Any, params: RankingParams) -> tuple[pa.Table, Doubles]:
 
 
 def ranked(users: Ints, items: Ints, keys: Doubles, longest: int) -> Lists:
-    """The lists, at most `longest` long; ties go to the smaller item. Null ids do not count."""
+    """Returns the lists, at most `longest` long; ties go to the smaller item; ignores null ids."""
     known = np.flatnonzero((users >= 0) & (items >= 0))
     order = known[np.lexsort((items[known], keys[known], users[known]))]
     users, items = users[order], items[order]
@@ -68,7 +68,7 @@ def ranked(users: Ints, items: Ints, keys: Doubles, longest: int) -> Lists:
 
 
 def true_items(users: Ints, items: Ints, values: Doubles, params: RankingParams) -> Truth:
-    """Each true item once, with its highest value. Null items do not count."""
+    """Returns each true item once, with its highest value; ignores null items."""
     known = np.flatnonzero(items >= 0)
     values = np.where(np.isnan(values), -np.inf, values)
     order = known[np.lexsort((values[known], items[known], users[known]))]

@@ -62,7 +62,7 @@ class _Measured(NamedTuple):
 
     @classmethod
     def of(cls, lists: Lists, truth: Truth) -> "_Measured":
-        """The lists and the truth, brought together."""
+        """Joins the lists and the truth."""
         every, users = np.unique(truth.users, return_inverse=True)
         order = np.lexsort((-truth.gains, users))
         width = int(max(lists.items.max(initial=0), truth.items.max(initial=0))) + 1
@@ -82,12 +82,12 @@ class _Measured(NamedTuple):
         )
 
     def figures(self, k: int) -> Iterator[Figure]:
-        """The means over the users at one k."""
+        """Yields the means over the users at one k."""
         relevant, size = self.n_relevant, len(self.n_relevant)
         mine = self.hits.relevant & (self.hits.places <= k)
         users, places = self.hits.users[mine], self.hits.places[mine]
         count = np.bincount(users, minlength=size)
-        # The i-th hit at place p means that i of the first p are relevant.
+        # if the i-th hit is at position p, i of the first p items are relevant
         numbers = np.arange(len(users)) - np.searchsorted(users, users) + 1
         first = numbers == 1
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -105,7 +105,7 @@ class _Measured(NamedTuple):
             yield mean_figure("ndcg", gained / best, best > 0, k)
 
     def _discounted(self, k: int) -> tuple[Doubles, Doubles]:
-        """The discounted gain of the best order of all true items, and that of the list."""
+        """Returns the discounted gain of the best order of all true items, and of the list."""
         size, short, hit = len(self.n_relevant), self.gain_places <= k, self.hits.places <= k
         best = sums_of(
             self.gain_users[short],

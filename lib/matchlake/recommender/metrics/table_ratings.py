@@ -33,7 +33,7 @@ def rating_table(scored: Any, *, per_user: bool) -> Any:
         root = None if means[0].value is None else float(np.sqrt(means[0].value))
         return as_given(figures_table([means[0]._replace(value=root), means[1]]), scored)
     (users,) = common_codes(USER_ID, (table, _WHAT))
-    users = users + 1  # All null users count as one user, as on Spark.
+    users = users + 1  # all null users count as one user, as on Spark
     present = np.bincount(users) > 0
     counts = np.bincount(users[known], minlength=len(present))[present]
     with np.errstate(invalid="ignore"):
@@ -78,14 +78,14 @@ def calibration_table(scored: Any) -> Any:
 
 
 def _errors(table: pa.Table) -> tuple[Doubles, Flags]:
-    """The error of each row, and which rows have a score and a rating."""
+    """Returns the error of each row, and which rows have a score and a rating."""
     scores, no_score = doubles_and_nulls(table[SCORE], SCORE, _WHAT)
     ratings, no_rating = doubles_and_nulls(table[RATING], RATING, _WHAT)
     return scores - ratings, ~no_score & ~no_rating
 
 
 def _by_tenth(inside: Doubles, deviations: Doubles) -> Doubles:
-    """The mean of `inside` in each tenth of the rows by deviation."""
+    """Returns the mean of `inside` in each tenth of the rows by deviation."""
     ordered = np.sort(deviations)
     ranks = np.ceil(np.arange(1, _TENTHS) / _TENTHS * len(ordered)).astype(int) - 1
     edges = ordered[np.maximum(ranks, 0)] if len(ordered) else ordered

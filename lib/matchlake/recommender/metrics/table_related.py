@@ -48,7 +48,7 @@ def _width(*codes: Ints) -> int:
 def _gains(
     own: Ints, group: Ints, ratings: Doubles, common: int
 ) -> tuple[Ints, tuple[Doubles, Doubles]]:
-    """Each comparable pair of ids, packed and ascending, and its gains by L1 and by L2."""
+    """Returns comparable pairs of ids, packed and ascending, and their gains by L1 and L2."""
     width, sides = _width(own), _width(group)
     known = (own >= 0) & (group >= 0) & ~np.isnan(ratings)
     once, row = np.unique(own[known] * sides + group[known], return_inverse=True)
@@ -72,7 +72,7 @@ def _gains(
 
 
 def _look_up(wanted: Ints, pairs: Ints, gains: Doubles) -> Doubles:
-    """The gain of each pair; 0 if it is not comparable."""
+    """Returns the gain of each pair; 0 if it is not comparable."""
     if not len(pairs):
         return np.zeros(len(wanted))
     at = np.minimum(np.searchsorted(pairs, wanted), len(pairs) - 1)
@@ -80,7 +80,7 @@ def _look_up(wanted: Ints, pairs: Ints, gains: Doubles) -> Doubles:
 
 
 def _best(queries: Ints, gains: Doubles, everyone: Ints, lengths: Ints) -> Doubles:
-    """The discounted gain of the best list of each length."""
+    """Returns the discounted gain of the best list of each length."""
     best = np.zeros(len(everyone))
     begins, ends = (np.searchsorted(queries, everyone, side) for side in ("left", "right"))
     for row, (begin, end, length) in enumerate(zip(begins, ends, lengths, strict=True)):

@@ -1,4 +1,4 @@
-"""The columns of every metric, as an Arrow table; as `shape.py` makes them on Spark."""
+"""The columns of every metric as an Arrow table, as `shape.py` on Spark."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -37,7 +37,7 @@ class Figure(NamedTuple):
 
 
 def mean_figure(metric: str, values: Doubles, known: Flags, k: int | None = None) -> Figure:
-    """The mean of the known values; null if there is none."""
+    """Returns the mean of the known values; null without values."""
     n = int(known.sum())
     return Figure(metric, k, float(values[known].mean()) if n else None, n, len(values))
 
@@ -53,7 +53,7 @@ def figures_table(figures: Iterable[Figure]) -> pa.Table:
 
 
 def doubles_and_nulls(column: pa.ChunkedArray, name: str, what: str) -> tuple[Doubles, Flags]:
-    """Numbers as doubles, and which are null; a NaN of Arrow or Polars is a number here."""
+    """Returns numbers as doubles, and which are null; NaN of Arrow or Polars is not null."""
     kind = column.type
     numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_null(kind)
     if not (numeric or pa.types.is_decimal(kind)):
@@ -66,7 +66,7 @@ def doubles_and_nulls(column: pa.ChunkedArray, name: str, what: str) -> tuple[Do
 
 
 def common_codes(name: str, *tables: tuple[pa.Table, str]) -> list[Ints]:
-    """The ids in column `name` of several tables (with their names), numbered together.
+    """Returns common codes for the ids in column `name` of several named tables.
 
     Null is -1. Raises SchemaError if some are strings and others integers.
     """

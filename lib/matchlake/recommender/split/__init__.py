@@ -1,11 +1,11 @@
-"""Splits interactions into a training and a test part: lazily, and equally in every run.
+"""Splits interactions into a training and a test part: lazily and reproducibly.
 
-Random draws hash the seed and the ids, so a part depends on the rows alone: not on their order,
-their partitions or the cluster. Both rows of a repeated (user, item) pair go to the same part, and
-a drawn user or item stays drawn when rows are added. A drawn fraction is an expectation: a tenth of
-1,000 users is 100 with a standard deviation of 9.5. The same id as a string and as an integer
-hashes differently. To split a drawn part again, for validation, use another seed: with the same
-seed the second split finds nothing.
+Random draws hash the seed and the ids. So a part depends only on the rows, and not on their order,
+their partitions or the cluster. All rows of a (user, item) pair go to the same part. A drawn user
+or item stays drawn if rows are added. A drawn fraction is an expectation: a tenth of 1,000 users is
+100 with a standard deviation of 9.5. The same id as a string and as an integer hashes differently.
+To split a drawn part again, for validation, use another seed: with the same seed the second split
+would draw no rows.
 
 In splits with an order (by time, within a user), rows of equal user, item and time are one event
 and stay together. Ties in time are broken by the hash, then by item id. A null time is the oldest.
@@ -41,7 +41,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Imports a name at its first use: parameters need no Spark."""
+    """Imports a name at its first use, so that parameters do not need Spark."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -22,9 +22,9 @@ def split(interactions: Rows, params: SplitParams) -> tuple[Any, Any]: ...
 def split(interactions: Any, params: SplitParams) -> Any:
     """Splits `interactions` (user_id, item_id; event_time for the kinds of time) by `params`.
 
-    Takes a Spark frame, and starts no Spark job; or a pandas, Polars or Arrow table, or a sparse
-    matrix, and needs no Spark. The same rows go to the same part from all of them. Raises
-    SchemaError if a column is missing.
+    `interactions` is a Spark frame, a pandas, Polars or Arrow table, or a sparse matrix. For a
+    Spark frame no Spark job starts; the others need no Spark. All kinds of tables are split
+    equally. Raises SchemaError if a column is missing.
     """
     if is_spark(interactions):
         from matchlake.recommender.split.on_spark import split_frame  # noqa: PLC0415

@@ -24,9 +24,9 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
 
     All rows of a cold item are test rows, those of an ignored item are dropped. The other rows
     depend on the user: rows of cold users are test rows, rows of training users are training rows.
-    Rows of ignored users are dropped. Any other user keeps `kept_ratings` of their rows (at least
-    one) for training; the rest are test rows. Unlike Infer.NET, users and items are drawn
-    independently, so a fraction is an expectation and not a count.
+    Rows of ignored users are dropped. Of any other user, the fraction `kept_ratings` of the rows
+    (at least one) are training rows; the rest are test rows. Unlike Infer.NET, users and items are
+    drawn independently, so a fraction is an expectation and not a count.
 
     `drop_stray_cold_items` drops test rows of items that have no training row by chance, without
     being drawn as cold. The training part is then computed twice.
@@ -44,7 +44,7 @@ def split_recommender(interactions: DataFrame, params: SplitParams) -> Split:
 
 
 def _mark(interactions: DataFrame, params: SplitParams) -> DataFrame:
-    """Adds `_cold_item` and `_user`: cold, training or shared. Ignored rows are gone."""
+    """Adds `_cold_item` and `_user`: cold, training or shared. It drops ignored rows."""
     item, user = draw(params.seed, "item", ITEM_ID), draw(params.seed, "user", USER_ID)
     cold, training = params.cold_users, params.cold_users + params.training_users
     group = (

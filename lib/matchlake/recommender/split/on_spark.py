@@ -22,7 +22,7 @@ _BY_SHARE = {
 
 
 def split_frame(interactions: DataFrame, params: SplitParams) -> Split:
-    """`split` on a Spark frame; starts no Spark job."""
+    """Implements `split` on a Spark frame; starts no Spark job."""
     if params.kind in _BY_SHARE:
         return _BY_SHARE[params.kind](interactions, params.test_fraction, seed=params.seed)
     if params.kind == "last_n":

@@ -25,10 +25,10 @@ _FIELDS_OF: dict[SplitKind, frozenset[str]] = {
 
 
 class SplitParams(Params):
-    """The kind of split, and its fields; a field that the kind does not read is an error."""
+    """The kind of split, and its fields; fields that the kind does not read are refused."""
 
     kind: SplitKind = "random"
-    """The rows of the test part. `random`: those of drawn pairs of user and item. `time`: all rows
+    """The rows of the test part. `random`: all rows of drawn (user, item) pairs. `time`: all rows
     after one cutoff. `user_time`: the latest fraction of each user's rows. `last_n`: each user's
     last n rows. `cold_users`, `cold_items`: all rows of drawn users or items. `recommender`: as in
     Infer.NET and Azure ML; see `split_recommender`."""

@@ -14,9 +14,9 @@ _IN_TEST = "_in_test"
 
 
 def draw(seed: int, purpose: str, *ids: str) -> Column:
-    """A number in [0, 1) that depends on seed, purpose and ids alone.
+    """Returns a number in [0, 1) that depends only on seed, purpose and ids.
 
-    The upper 53 bits of a 64-bit hash, as many as a double holds.
+    It uses the upper 53 bits of a 64-bit hash, the precision of a double.
     """
     hashed = F.xxhash64(F.lit(purpose), F.lit(seed).cast("bigint"), *ids)
     return F.shiftrightunsigned(hashed, 11) * F.lit(2.0**-53)
@@ -25,7 +25,7 @@ def draw(seed: int, purpose: str, *ids: str) -> Column:
 def split_where(
     interactions: DataFrame, in_test: Column, columns: Sequence[str] | None = None
 ) -> Split:
-    """The rows with `in_test`, and the others; a row with null is a training row.
+    """Splits by `in_test`; a row with null is a training row.
 
     `columns` are the columns to keep, by default all.
     """
@@ -50,5 +50,5 @@ def with_places(
 
 
 def fraction_of(count: Column, fraction: float) -> Column:
-    """The fraction of a count, rounded half up to a whole number."""
+    """Returns the fraction of a count, rounded half up to an integer."""
     return F.floor(count * fraction + 0.5)

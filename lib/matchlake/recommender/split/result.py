@@ -1,4 +1,4 @@
-"""The result of a split, and the check that all splits share."""
+"""The result of a split, and a common check."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class Split(NamedTuple):
-    """The two parts, with the columns of the frame that was split; Spark's are lazy.
+    """The two parts, with the columns of the input; Spark frames are lazy.
 
-    The parts of a table of pandas, Polars or Arrow are tables of the same library.
+    If the input is a table of pandas, Polars or Arrow, the parts are tables of the same library.
     """
 
     train: "DataFrame"

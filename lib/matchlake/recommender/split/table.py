@@ -23,7 +23,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 def split_table(interactions: Any, params: SplitParams) -> Split:
-    """The two parts of a table or a sparse matrix, of its own kind."""
+    """Splits a table or a sparse matrix into two of the same kind."""
     timed = (EVENT_TIME,) if params.kind in _TIMED else ()
     table = read_interactions(interactions, timed, _WHAT)
     kept = np.ones(table.num_rows, bool)
@@ -47,7 +47,7 @@ def split_table(interactions: Any, params: SplitParams) -> Split:
 
 
 def _draw(seed: int, purpose: str, table: pa.Table, keys: Sequence[str]) -> Doubles:
-    """As `parts.draw`: a number in [0, 1) per row that depends on seed, purpose and ids alone."""
+    """Like `parts.draw`: returns a number in [0, 1) per row, from seed, purpose and ids."""
     hashes = xxhash64((purpose, seed), [table[key] for key in keys])
     drawn: Doubles = (hashes >> np.uint64(11)).astype(np.float64) * 2.0**-53
     return drawn
@@ -63,7 +63,7 @@ def _by_time(moments: Ints, params: SplitParams) -> Flags:
     known = np.sort(moments[moments != OLDEST])[::-1]
     if not len(known):
         return np.zeros(len(moments), bool)
-    # At least one row stays in the training part.
+    # at least one row stays in the training part
     wanted = min(int(_fraction_of(len(known), params.test_fraction)), len(known) - 1)
     after: Flags = moments > known[wanted]
     return after
@@ -85,9 +85,9 @@ def _latest(table: pa.Table, params: SplitParams) -> Flags:
 
 
 def _places(groups: Ints, order: Sequence[npt.NDArray[Any]]) -> tuple[Ints, Ints]:
-    """Per row: 1 for the first event of its group, and the number of events.
+    """Returns, per row, its position in the group (from 1), and the number of events.
 
-    Rows that are equal in `order` share a place.
+    Rows that are equal in `order` share a position.
     """
     rows = np.lexsort((*reversed(order), groups))
     if not len(rows):
@@ -109,7 +109,7 @@ def _places(groups: Ints, order: Sequence[npt.NDArray[Any]]) -> tuple[Ints, Ints
 
 
 def _mixed(table: pa.Table, params: SplitParams) -> tuple[Flags, Flags]:
-    """Which rows stay, and which of them are test rows; see `split_recommender`."""
+    """Returns which rows stay, and which of them are test rows; see `split_recommender`."""
     item = _draw(params.seed, "item", table, (ITEM_ID,))
     user = _draw(params.seed, "user", table, (USER_ID,))
     cold_user = user < params.cold_users

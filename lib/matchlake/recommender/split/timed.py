@@ -30,11 +30,11 @@ def split_from(interactions: DataFrame, cutoff: datetime) -> Split:
 
 
 def split_time(interactions: DataFrame, test_fraction: float = 0.2) -> Split:
-    """One cutoff for all: the test part has the latest rows, up to `test_fraction` of them.
+    """Splits at one cutoff: the test part has the latest rows, up to `test_fraction` of them.
 
-    Rows of one instant stay together. So the test part has at most that fraction (rounded half up)
-    of the rows with a time; less if many rows share the instant at the cutoff. The split is
-    exact and lazy: the plan reads the times three times, first by the hour, then within one hour.
+    Rows with equal times stay together. So the test part has at most `test_fraction` (rounded half
+    up) of the rows with a time, and less if many rows share the time of the cutoff. The split is
+    exact and lazy. The plan reads the times three times: first by the hour, then within one hour.
     """
     require_columns(interactions, (EVENT_TIME,), "interactions")
     check_fraction(test_fraction)
@@ -50,7 +50,7 @@ def split_user_time(interactions: DataFrame, test_fraction: float = 0.2, *, seed
 def split_last_n(interactions: DataFrame, last_n: int = 1, *, seed: int = 0) -> Split:
     """The test part has each user's `last_n` latest events; the oldest one is for training."""
     if last_n < 1:
-        raise ParameterError(f"last_n is {last_n}; it is 1 or more.")
+        raise ParameterError(f"last_n is {last_n}; it must be at least 1.")
     return _split_latest(interactions, F.lit(last_n), seed)
 
 
@@ -68,10 +68,10 @@ def _split_after(interactions: DataFrame, moment: DataFrame) -> Split:
 
 
 def _last_train_moment(interactions: DataFrame, test_fraction: float) -> DataFrame:
-    """One row `_cut`, the cutoff; null if no row has a time.
+    """Returns one row with `_cut`, the cutoff; null if no row has a time.
 
-    It is a quantile in two steps: an exact one would hold all distinct times in one task, and an
-    approximate one depends on the partitions.
+    The cutoff is a quantile, computed in two steps. Spark's exact quantile would need all distinct
+    times in one task, and an approximate quantile depends on the partitions.
     """
     times = interactions.select(F.col(EVENT_TIME).alias(_AT)).where(F.col(_AT).isNotNull())
     hours = times.groupBy(F.date_trunc("hour", _AT).alias(_AT)).agg(F.count("*").alias(_ROWS))
@@ -88,10 +88,10 @@ def _last_train_moment(interactions: DataFrame, test_fraction: float) -> DataFra
 
 
 def _edge(counts: DataFrame) -> DataFrame:
-    """The latest `_at` that exceeds `_wanted` rows, counted backwards from the latest row.
+    """Returns the latest `_at` at which more than `_wanted` rows are counted, from the latest row.
 
-    Reads `_at`, `_rows` and `_wanted` (equal in every row). Returns one row of `_at` and the rest
-    of `_wanted` for it.
+    Reads `_at`, `_rows` and `_wanted` (equal in every row). The result is one row with `_at` and
+    the rest of `_wanted`.
     """
     latest_first = Window.partitionBy(_WANTED).orderBy(F.desc(_AT))
     running = latest_first.rowsBetween(Window.unboundedPreceding, Window.currentRow)

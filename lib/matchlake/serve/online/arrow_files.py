@@ -1,7 +1,7 @@
-"""Published tables as Arrow files: written by a job, and read by key without a copy in memory.
+"""Published tables as Arrow files: a job writes them, and readers look up keys without a copy.
 
-A file is an Arrow IPC file whose rows are sorted by the key. A reader maps it into memory and finds
-a key by binary search. A new file replaces the old one in one rename.
+A file is an Arrow IPC file whose rows are sorted by the key. A reader maps the file into memory and
+finds a key by binary search. A new file replaces the old file by one rename.
 """
 
 import fcntl
@@ -49,14 +49,14 @@ class ArrowStore:
 
     @contextmanager
     def locked(self, name: str) -> Iterator["ArrowStore"]:
-        """Within it no other run changes the table; raises TableError if one is doing so."""
+        """Locks the table against other runs; raises TableError if another run has the lock."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{name}.lock").open("wb") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TableError(
-                    f"Another run is writing {self.path(name)}: wait until it has ended."
+                    f"Another run is writing {self.path(name)}. Wait until it has ended."
                 ) from None
             for leftover in self.folder.glob(f"{name}.arrow.*.new"):
                 leftover.unlink()
@@ -67,8 +67,8 @@ class ArrowStore:
     ) -> int:
         """Writes the rows to a new file, which replaces the old one; returns their number.
 
-        Call it within `locked`. Raises InputError for keys that are null or not unique, and for no
-        row; the old file then stays.
+        Call it within `locked`. Raises InputError for null or duplicate keys, and for an empty
+        table; the old file then stays.
         """
         count = 0
 
@@ -83,7 +83,10 @@ class ArrowStore:
         return count
 
     def erase(self, name: str, columns: Iterable[str], user: str) -> int:
-        """Removes the rows of a user from the file; returns their number. Call it in `locked`."""
+        """Removes the rows of a user from the file.
+
+        Returns their number. Call it within `locked`.
+        """
         if not self.path(name).exists():
             return 0
         table = ArrowTable(self.path(name))
@@ -94,14 +97,14 @@ class ArrowStore:
         return erased
 
     def count(self, name: str, columns: Iterable[str], user: str) -> int:
-        """The number of rows of a user in the file."""
+        """Returns the number of rows of a user in the file."""
         if not self.path(name).exists():
             return 0
         table, kept = ArrowTable(self.path(name)), _without(columns, user)
         return sum(int(batch.num_rows) - int(kept(batch).num_rows) for batch in table)
 
     def open(self, name: str) -> "ArrowTable":
-        """The table, to read it by key."""
+        """Opens the table for lookups by key."""
         return ArrowTable(self.path(name))
 
     def _replace(self, name: str, write: Callable[[Path], Any]) -> None:
@@ -148,7 +151,7 @@ def _write(
 
 
 def _null_keys(keys: pa.RecordBatch) -> int:
-    """The number of rows with a null in the key."""
+    """Returns the number of rows with a null in the key."""
     missing = [pc.is_null(column) for column in keys.columns]
     found = missing[0]
     for each in missing[1:]:
@@ -161,7 +164,7 @@ def _joined(last: pa.RecordBatch, keys: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _repeated(keys: pa.RecordBatch) -> int:
-    """The number of rows with the key of the row before."""
+    """Returns the number of rows with the same key as the row before."""
     if keys.num_rows <= 1:
         return 0
     same = None
@@ -172,7 +175,7 @@ def _repeated(keys: pa.RecordBatch) -> int:
 
 
 def _without(columns: Iterable[str], user: str) -> Filter:
-    """Leaves the rows of a user out of a batch."""
+    """Returns a function that removes the rows of a user from a batch."""
     names = tuple(columns)
 
     def kept(batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -186,7 +189,7 @@ def _without(columns: Iterable[str], user: str) -> Filter:
 
 
 def _sync(path: Path) -> None:
-    """Makes a file, or the names in a folder, outlast a power failure."""
+    """Syncs a file, or a folder's entries, to disk."""
     at = os.open(path, os.O_RDONLY)
     try:
         with suppress(OSError):  # some network file systems have no fsync of a folder
@@ -196,10 +199,10 @@ def _sync(path: Path) -> None:
 
 
 class ArrowTable:
-    """Reads a file of `ArrowStore` by key; it follows when the file is replaced.
+    """Looks up keys in a file of `ArrowStore`; reopens the file if it was replaced.
 
-    It needs pyarrow alone. It looks for a new file at most once in a second. Several threads may
-    read it at once: each lookup reads one version of the file.
+    It needs only pyarrow. It checks for a new file at most once per second. It is thread-safe: each
+    lookup reads one version of the file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -209,7 +212,7 @@ class ArrowTable:
 
     @property
     def published(self) -> Published:
-        """Where the current rows come from."""
+        """Returns the source of the current rows."""
         return self._current().published
 
     @property
@@ -218,25 +221,25 @@ class ArrowTable:
         return self._current().schema
 
     def __iter__(self) -> Iterator[pa.RecordBatch]:
-        """The rows, in the order of the key."""
+        """Iterates over the rows, in the order of the key."""
         return iter(self._current().batches)
 
     def __len__(self) -> int:
         return self._current().ends[-1]
 
     def rows(self, *key: Any) -> Rows:
-        """The rows whose first key columns have these values, in the order of the key."""
+        """Returns the rows whose first key columns have these values, in the order of the key."""
         return self._current().rows(key)
 
     def refresh(self) -> None:
-        """Maps the file again if it was replaced; raises as the constructor does."""
+        """Reopens the file if it was replaced; raises as the constructor does."""
         if _identity(self._path) != self._file.identity:
             self._file = _MappedFile(self._path)
 
     def _current(self) -> "_MappedFile":
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_SECONDS
-            with suppress(SourceError):  # the mapped rows stay readable when the file is gone
+            with suppress(SourceError):  # the mapped rows stay readable after the file is deleted
                 self.refresh()
         return self._file
 
@@ -246,7 +249,7 @@ def _identity(path: Path) -> tuple[int, int, int]:
         found = path.stat()
     except OSError as error:
         raise SourceError(
-            f"{path} cannot be read: {error.strerror}. publish_online writes it."
+            f"{path} cannot be read: {error.strerror}. Run publish_online to write it."
         ) from None
     return found.st_ino, found.st_mtime_ns, found.st_size
 
@@ -262,7 +265,7 @@ class _MappedFile:
         except (pa.ArrowInvalid, OSError) as error:
             first = str(error).splitlines()[0]
             raise TableError(
-                f"{path} is no whole Arrow file ({first}). Publish it again."
+                f"{path} is not a complete Arrow file ({first}). Publish it again."
             ) from None
         self.schema = reader.schema
         self.published = Published.from_json((self.schema.metadata or {}).get(_ABOUT), str(path))

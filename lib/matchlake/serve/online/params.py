@@ -1,4 +1,4 @@
-"""The parameters of the online store. Imports no Spark."""
+"""The parameters of the online store. This module does not import Spark."""
 
 import re
 from typing import Annotated, Literal, Self
@@ -14,11 +14,11 @@ _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,49}")
 
 
 def _checked_identifier(name: str) -> str:
-    """`name`, if PostgreSQL keeps it as it is; also with the endings of unfinished tables."""
+    """Returns `name` if PostgreSQL keeps it unchanged, also with our suffixes."""
     if not _IDENTIFIER.fullmatch(name):
         raise ValueError(
-            f"{name!r} is no name in the online store: at most 50 lowercase letters, digits and "
-            "underscores, and no digit first"
+            f"{name!r} is not a valid name in the online store: use at most 50 lowercase letters, "
+            "digits and underscores, and no digit first"
         )
     return name
 
@@ -47,11 +47,11 @@ class PostgresParams(Params):
     """verify-full: encrypted, and the server's certificate and host name are checked; disable: only
     for a server on this machine."""
     ca_file: str | None = None
-    """PEM file of the trusted authorities; null: those of the system."""
+    """PEM file of the trusted certificate authorities; null: those of the system."""
     readers: tuple[OnlineName, ...] = ()
-    """Roles that may read the tables; the job grants it."""
+    """Roles to which the job grants read access to the tables."""
     timeout_seconds: float = Field(10.0, gt=0, le=600)
-    """Seconds to wait for a connection, and for a lock on a table."""
+    """Time-out in seconds for a connection, and for a lock on a table."""
 
     @model_validator(mode="after")
     def _require_tls_off_this_machine(self) -> Self:
@@ -66,12 +66,12 @@ class OnlineTableParams(Params):
     table: TableName
     """The table of the lakehouse."""
     keys: tuple[str, ...] = Field(min_length=1, max_length=4)
-    """The columns that identify a row; a lookup gives the first of them, or all. Whole numbers,
-    texts, dates and timestamps can be keys."""
+    """The columns that identify a row. A lookup gives values of the first of these columns, or of
+    all. Integers, strings, dates and timestamps can be keys."""
     columns: tuple[str, ...] | None = None
-    """The published columns besides the keys; null: all."""
+    """The published columns besides the keys; null: all columns."""
     allow_empty: bool = False
-    """Whether an empty table may replace one with rows."""
+    """Whether an empty table may replace a published table with rows."""
 
     @model_validator(mode="after")
     def _refuse_repeated_columns(self) -> Self:
@@ -99,19 +99,19 @@ class OnlineParams(Params):
     @model_validator(mode="after")
     def _validate_stores(self) -> Self:
         if len(set(self.stores)) != len(self.stores):
-            raise ValueError("stores names a store twice")
+            raise ValueError("stores contains a store twice")
         if "postgres" in self.stores and self.postgres is None:
-            raise ValueError("stores has postgres, but `postgres` says no server")
+            raise ValueError("stores has postgres, but `postgres` has no server")
         if "arrow" in self.stores and not self.arrow_folder:
-            raise ValueError("stores has arrow, but `arrow_folder` says no folder")
+            raise ValueError("stores has arrow, but `arrow_folder` is not set")
         unknown = [name for name in self.publish or () if name not in self.tables]
         if unknown:
             declared = ", ".join(self.tables) or "none"
-            raise ValueError(f"publish: {unknown[0]} is no table here; declared: {declared}")
+            raise ValueError(f"publish: {unknown[0]} is not a declared table; declared: {declared}")
         return self
 
     @property
     def chosen_tables(self) -> dict[str, OnlineTableParams]:
-        """The tables of `publish`; all without it."""
+        """Returns the tables of `publish`; all tables if it is not set."""
         chosen = self.publish
         return {n: each for n, each in self.tables.items() if chosen is None or n in chosen}

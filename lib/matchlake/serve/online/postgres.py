@@ -1,6 +1,6 @@
-"""Published tables in PostgreSQL: a new table is filled, then renamed in one transaction.
+"""Published tables in PostgreSQL: fills a new table, then renames it in one transaction.
 
-Readers see the rows of one version, at every moment. The version is in the comment of the table.
+Readers always see the rows of exactly one version. The comment of the table has the version.
 """
 
 import logging
@@ -38,7 +38,7 @@ from matchlake.serve.online.tables import (
 _log = logging.getLogger(__name__)
 
 NEW, OLD = "__new", "__old"
-"""The endings of unfinished tables."""
+"""The suffixes of unfinished tables."""
 _TRIES = 5
 _CSV = csv.WriteOptions(include_header=False)
 _COMMENT = "SELECT obj_description(to_regclass(%s), 'pg_class')"
@@ -59,9 +59,10 @@ class PostgresStore:
 
     @contextmanager
     def locked(self, name: str) -> Iterator["PostgresTables"]:
-        """Within it no other run changes the table; raises TableError if one is doing so.
+        """Locks the table against other runs; raises TableError if another run has the lock.
 
-        Removes what a killed run has left. The server frees the lock when a run is killed.
+        Removes the tables that a killed run has left. If a run is killed, the server releases its
+        lock.
         """
         with connected(self.params, self.password) as connection:
             tables = PostgresTables(self, connection)
@@ -70,12 +71,12 @@ class PostgresStore:
             yield tables
 
     def count(self, name: str, columns: Iterable[str], user: str) -> int:
-        """The number of rows of a user; 0 without the table."""
+        """Returns the number of rows of a user; 0 without the table."""
         with connected(self.params, self.password) as connection:
             return PostgresTables(self, connection).count(name, columns, user)
 
     def open(self, name: str) -> "PostgresTable":
-        """The table, to read it by key."""
+        """Opens the table for lookups by key."""
         return PostgresTable(self.params, self.password, name)
 
 
@@ -87,14 +88,14 @@ class PostgresTables:
     connection: Connection[Any]
 
     def lock(self, name: str) -> None:
-        """Takes the lock of a table, and removes what a killed run has left."""
+        """Locks a table, and removes the tables that a killed run has left."""
         schema = self.store.params.schema_name
         key = f"matchlake.{schema}.{name}"
         taken = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
         row = self.connection.execute(taken, [key]).fetchone()
         if not (row and row[0]):
             raise TableError(
-                f"Another run is writing {schema}.{name} in {self.store}: wait until it has ended."
+                f"Another run is writing {schema}.{name} in {self.store}. Wait until it has ended."
             )
         self._run("CREATE SCHEMA IF NOT EXISTS {}", schema)
         for ending in (NEW, OLD):
@@ -105,8 +106,9 @@ class PostgresTables:
     ) -> int:
         """Replaces the table by `rows`; returns their number.
 
-        Raises InputError for keys that are null or not unique, for no row, and for a text that
-        PostgreSQL cannot hold; SourceError if the server goes away. The old table then stays.
+        Raises InputError for null or duplicate keys, for an empty table, and for a string that
+        PostgreSQL cannot store. Raises SourceError if the connection is lost. The old table then
+        stays.
         """
         with explained(str(self.store)):
             new = (self.store.params.schema_name, name + NEW)
@@ -125,7 +127,7 @@ class PostgresTables:
             for each in rows.columns
         ]
         create = SQL("CREATE TABLE {} ({})").format(Identifier(*new), SQL(", ").join(columns))
-        # FREEZE: also a transaction that began before sees the rows, never an empty table.
+        # With FREEZE, older transactions also see the rows instead of an empty table.
         copy = SQL("COPY {} FROM STDIN (FORMAT csv, FREEZE)").format(Identifier(*new))
         count = 0
         with self.connection.transaction(), self.connection.cursor() as cursor:
@@ -147,7 +149,7 @@ class PostgresTables:
             raise
 
     def _bad_keys(self, new: tuple[str, str], keys: Sequence[str]) -> tuple[int, int]:
-        """The numbers of rows with a null key, and with the key of another row."""
+        """Returns the number of rows with a null key, and of rows with a duplicate key."""
         any_null = SQL(" OR ").join(SQL("{} IS NULL").format(Identifier(key)) for key in keys)
         query = SQL(
             "SELECT coalesce(sum(n) FILTER (WHERE missing), 0)::bigint,"
@@ -166,21 +168,21 @@ class PostgresTables:
         self._run("ANALYZE {}", new)
 
     def _rename(self, name: str) -> None:
-        """The new table takes the name of the old one, in one transaction.
+        """Renames the new table to the name of the old table, in one transaction.
 
-        Reads that are under way end first. A read that takes longer than the lock time-out makes
-        the run wait and try again, so that other readers are not blocked meanwhile.
+        The rename waits for running reads. If a read takes longer than the lock time-out, the run
+        releases the lock and tries again, so that other readers are not blocked.
         """
         for attempt in range(1, _TRIES + 1):
             try:
                 with self.connection.transaction():
                     self._swap(name)
             except LockNotAvailable:
-                _log.warning("%s: a reader holds the table (try %d)", name, attempt)
+                _log.warning("%s: a reader has the table locked (try %d)", name, attempt)
             else:
                 return
         raise TableError(
-            f"{name} in {self.store} is not replaced: readers have held it longer than "
+            f"{name} in {self.store} was not replaced: readers have locked it for more than "
             f"{_TRIES} x {self.store.params.timeout_seconds:g} s. End their transactions, or raise "
             "online.postgres.timeout_seconds."
         )
@@ -206,7 +208,7 @@ class PostgresTables:
             return done.rowcount
 
     def count(self, name: str, columns: Iterable[str], user: str) -> int:
-        """The number of rows of a user."""
+        """Returns the number of rows of a user."""
         with explained(str(self.store)):
             condition, values = self._of_user(name, columns, user)
             if not values:
@@ -216,7 +218,7 @@ class PostgresTables:
             return int(found[0]) if found else 0
 
     def _of_user(self, name: str, columns: Iterable[str], user: str) -> tuple[Composed, list[str]]:
-        """The table with the condition of the user's rows, and its values; none without one."""
+        """Returns FROM and WHERE of the user's rows, and the parameters."""
         schema = self.store.params.schema_name
         there = self.connection.execute(
             "SELECT column_name FROM information_schema.columns"
@@ -228,7 +230,7 @@ class PostgresTables:
         return SQL("{} WHERE {}").format(Identifier(schema, name), either), [user] * len(names)
 
     def _run(self, statement: str, *names: Any) -> None:
-        """Runs a statement of ours; a text or a tuple of texts is a name, and is quoted."""
+        """Runs a statement; a string, or a tuple of strings, is a name and is quoted."""
         quoted = [
             Identifier(each)
             if isinstance(each, str)
@@ -244,9 +246,9 @@ class PostgresTables:
 
 
 class PostgresTable:
-    """Reads a table of `PostgresStore` by key, through one connection; not by several threads.
+    """Looks up keys in a table of `PostgresStore` by one connection; not thread-safe.
 
-    It connects on first use, and again after the server was away.
+    It connects on first use, and reconnects after the connection was lost.
     """
 
     def __init__(self, params: PostgresParams, password: Secret | None, name: str) -> None:
@@ -256,13 +258,13 @@ class PostgresTable:
 
     @property
     def published(self) -> Published:
-        """Where the current rows come from."""
+        """Returns the source of the current rows."""
         name = f'"{self._params.schema_name}"."{self._name}"'
         found = self._execute(_COMMENT, [name])
         return Published.from_json(found[0]["obj_description"] if found else None, name)
 
     def rows(self, *key: Any) -> Rows:
-        """The rows whose first key columns have these values, in the order of the key."""
+        """Returns the rows whose first key columns have these values, in the order of the key."""
         keys = self._keys = self._keys or self.published.keys
         check_key(key, keys)
         given = SQL(" AND ").join(SQL("{} = %s").format(Identifier(k)) for k in keys[: len(key)])

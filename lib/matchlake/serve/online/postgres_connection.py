@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, and its errors in matchlake's words, without values of rows."""
+"""Connections to PostgreSQL; raises its errors as matchlake's own, without values of rows."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,7 +14,7 @@ from matchlake.serve.online.params import PostgresParams
 
 
 def connect(params: PostgresParams, password: Secret | None) -> Connection[DictRow]:
-    """A connection that commits each statement; raises psycopg's errors."""
+    """Opens a connection that commits each statement; raises psycopg's errors."""
     return psycopg.connect(
         host=params.host,
         port=params.port,
@@ -27,7 +27,7 @@ def connect(params: PostgresParams, password: Secret | None) -> Connection[DictR
         tcp_user_timeout=30_000,
         application_name="matchlake",
         autocommit=True,
-        # A prepared SELECT * fails when a new version of the table has other columns.
+        # Statements are not prepared: a prepared SELECT * fails if a new table has other columns.
         prepare_threshold=None,
         row_factory=dict_row,
     )
@@ -35,7 +35,7 @@ def connect(params: PostgresParams, password: Secret | None) -> Connection[DictR
 
 @contextmanager
 def connected(params: PostgresParams, password: Secret | None) -> Iterator[Connection[Any]]:
-    """A connection with plain rows, which is closed at the end."""
+    """Yields a connection with plain rows, and closes it at the end."""
     with explained(f"{params.host}:{params.port}"):
         opened: Connection[Any] = connect(params, password)
     opened.row_factory = tuple_row
@@ -61,8 +61,8 @@ def _explain(place: str, error: psycopg.Error) -> NoReturn:
         case errors.DataError():
             where = (error.diag.context or "").partition(":")[0] or "a value"
             raise InputError(
-                f"PostgreSQL at {place} refuses a value ({where}; {type(error).__name__}). A text "
-                "cannot have the character of code 0. The table keeps the rows that it has."
+                f"PostgreSQL at {place} refuses a value ({where}; {type(error).__name__}). A "
+                "string cannot contain the character with code 0. The table keeps its rows."
             ) from None
         case errors.UndefinedFunction():
             raise InputError(
@@ -72,16 +72,17 @@ def _explain(place: str, error: psycopg.Error) -> NoReturn:
         case errors.DependentObjectsStillExist():
             raise TableError(
                 f"{place}: a view or another object depends on the published table, so it cannot "
-                "be replaced. Drop it, and read the table itself or by a function."
+                "be replaced. Drop that object, and query the table directly or by a function."
             ) from None
         case errors.InsufficientPrivilege():
             raise SourceError(
-                f"PostgreSQL at {place} refuses: {reason}. The user of online.postgres.user needs "
+                f"PostgreSQL at {place} refuses access: {reason}. The user of "
+                "online.postgres.user needs "
                 "CREATE in the database and its schema."
             ) from None
         case errors.OperationalError():
             raise SourceError(
-                f"PostgreSQL at {place} cannot be used: {reason}. A published table keeps the rows "
-                "that it has. Check online.postgres, and run the job again."
+                f"PostgreSQL at {place} cannot be used: {reason}. A published table keeps its "
+                "rows. Check online.postgres, and run the job again."
             ) from None
     raise SourceError(f"PostgreSQL at {place}: {type(error).__name__}: {reason}") from None

@@ -1,4 +1,4 @@
-"""Spark's types as types of PostgreSQL."""
+"""Maps Spark's types to types of PostgreSQL."""
 
 import re
 
@@ -20,13 +20,13 @@ _TYPES = {
 }
 _NESTED = ("array<", "map<", "struct<")
 KEY_TYPES = ("tinyint", "smallint", "int", "bigint", "string", "date", "timestamp")
-"""The types of a key: equal values have one text, and one order in every store."""
+"""The types of a key: their values have one text form, and the same order in every store."""
 
 
 def postgres_type(name: str, spark_type: str) -> str:
-    """The type of column `name` in PostgreSQL; raises SchemaError for a type without one.
+    """Returns the PostgreSQL type of column `name`; raises SchemaError if there is none.
 
-    Nested values become jsonb. In JSON, a number that is NaN or infinite is a text.
+    Nested values become jsonb. In JSON, NaN and infinite numbers are strings.
     """
     if spark_type.startswith(_NESTED):
         return "jsonb"
@@ -37,7 +37,8 @@ def postgres_type(name: str, spark_type: str) -> str:
         return f"numeric({decimal[1]}, {decimal[2]})"
     if spark_type not in _TYPES:
         raise SchemaError(
-            f"Column {name} has the type {spark_type}, which PostgreSQL has not. Leave it out with "
+            f"Column {name} has the type {spark_type}, which PostgreSQL does not have. Leave it "
+            "out with "
             "`columns` in conf (online.tables), or cast it in the job that writes the table. "
             f"Possible: {', '.join(_TYPES)}, decimal, array, map, struct."
         )

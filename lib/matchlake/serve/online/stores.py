@@ -1,4 +1,4 @@
-"""The stores of conf, with their logins resolved."""
+"""Opens the stores of conf, with their passwords."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class OnlineWriter(Protocol):
-    """Changes one table of a store, of which it holds the lock."""
+    """Changes one table of a store, while the table is locked."""
 
     def publish(
         self, name: str, rows: TableRows, published: Published, *, allow_empty: bool = False
@@ -28,26 +28,26 @@ class OnlineWriter(Protocol):
 
 
 class OnlineStore(Protocol):
-    """A place with published tables; its text says where, without a secret."""
+    """A store of published tables; `str` gives its address, without secrets."""
 
     @property
     def kind(self) -> str:
         """The name of this kind of store in conf."""
 
     def locked(self, name: str) -> AbstractContextManager[OnlineWriter]:
-        """Within it no other run changes the table."""
+        """Locks the table against other runs."""
 
     def count(self, name: str, columns: Iterable[str], user: str) -> int:
-        """The number of rows of a user in a table; 0 without the table."""
+        """Returns the number of rows of a user in a table; 0 without the table."""
 
     def open(self, name: str) -> OnlineTable:
-        """A table, to read it by key."""
+        """Opens a table for lookups by key."""
 
 
 def online_stores(params: OnlineParams, secrets: SecretStore) -> Iterator[OnlineStore]:
-    """The stores that matchlake fills itself: not those of Databricks.
+    """Yields the stores that matchlake fills itself, not those of Databricks.
 
-    Raises ConfigError if psycopg is missing, and SecretError if a password is not to be had.
+    Raises ConfigError if psycopg is missing, and SecretError if a password is not available.
     """
     if "postgres" in params.stores and params.postgres is not None:
         yield postgres_store(params.postgres, secrets)
@@ -56,7 +56,7 @@ def online_stores(params: OnlineParams, secrets: SecretStore) -> Iterator[Online
 
 
 def postgres_store(params: PostgresParams, secrets: SecretStore) -> "PostgresStore":
-    """The store of a server, with the password that `secrets` has now."""
+    """Returns the store of a server, with the current password of `secrets`."""
     try:
         from matchlake.serve.online.postgres import PostgresStore  # noqa: PLC0415 - an extra
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""What both stores share: the version of a published table, its columns, and checks of a key."""
+"""Shared code of the stores: the source of a published table, its columns, and key checks."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -14,7 +14,7 @@ Rows = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Published:
-    """Where the rows of a published table come from; every store keeps it beside the rows."""
+    """The source of a published table; every store saves it with the rows."""
 
     table: str
     """The table of the lakehouse, `schema.table`."""
@@ -31,14 +31,14 @@ class Published:
 
     @staticmethod
     def from_json(text: str | bytes | None, name: str) -> "Published":
-        """The fields that `to_json` wrote; raises TableError for any other text."""
+        """Reads the JSON of `to_json`; raises TableError for any other string."""
         try:
             data = json.loads(text or "")
             return Published(**{**data, "keys": tuple(data["keys"])})
         except (ValueError, TypeError, KeyError):
             raise TableError(
-                f"{name} does not say which table it holds: it was not written by publish_online, "
-                "or it was changed since. Publish it again."
+                f"{name} has no valid source entry: publish_online did not write it, or it was "
+                "changed since. Publish it again."
             ) from None
 
 
@@ -47,7 +47,7 @@ class OnlineColumn(NamedTuple):
 
     name: str
     type: str
-    """Its type in Spark's SQL."""
+    """The type in Spark's SQL."""
     nullable: bool = True
 
 
@@ -59,49 +59,52 @@ class TableRows(Protocol):
         """The columns with their types in Spark."""
 
     def sorted_batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows in Arrow's types, sorted by the key; texts are sorted by their bytes."""
+        """Yields the rows in Arrow's types, sorted by the key.
+
+        Strings are sorted by their bytes.
+        """
 
     def text_batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows for a copy as text: decimals, binary and nested values are texts."""
+        """Yields the rows for COPY: decimals, binary and nested values are strings."""
 
 
 class OnlineTable(Protocol):
-    """Reads one published table by key."""
+    """Looks up rows of one published table by key."""
 
     def rows(self, *key: Any) -> Rows:
-        """The rows whose first key columns have these values, in the order of the key.
+        """Returns the rows whose first key columns have these values, in the order of the key.
 
-        Raises InputError for more values than key columns, and for a value of another type.
+        Raises InputError if there are more values than key columns, or a value has another type.
         """
 
     @property
     def published(self) -> Published:
-        """Where the current rows come from."""
+        """Returns the source of the current rows."""
 
 
 def check_key(key: Sequence[Any], keys: Sequence[str]) -> None:
-    """Raises InputError unless `key` has one to all values of a key, and no null."""
+    """Raises InputError unless `key` has values of the first key columns, without null."""
     if not 1 <= len(key) <= len(keys):
         raise InputError(
-            f"A lookup takes 1 to {len(keys)} value(s) of {', '.join(keys)}, not {len(key)}."
+            f"A lookup needs 1 to {len(keys)} value(s) of {', '.join(keys)}, not {len(key)}."
         )
     if any(value is None for value in key):
-        raise InputError(f"A lookup takes no null as a value of {', '.join(keys)}.")
+        raise InputError(f"A lookup does not accept null for {', '.join(keys)}.")
 
 
 def refuse_rows(table: str, keys: Sequence[str], nulls: int, duplicates: int) -> None:
-    """Raises InputError, with the numbers, if keys are null or not unique."""
+    """Raises InputError, with the number of rows, if keys are null or duplicate."""
     if nulls or duplicates:
         raise InputError(
             f"{table} is not published: {nulls} row(s) have a null in the key {', '.join(keys)}, "
-            f"and {duplicates} row(s) repeat the key of another row. The store keeps the rows that "
-            "it has. Correct the table, or name other `keys`."
+            f"and {duplicates} row(s) repeat the key of another row. The store keeps its old "
+            "rows. Correct the table, or choose other `keys`."
         )
 
 
 def refuse_empty(table: str) -> None:
-    """Raises InputError: the table has no row."""
+    """Raises InputError, because the table is empty."""
     raise InputError(
-        f"{table} is not published: it has no row. The store keeps the rows that it has. If that "
+        f"{table} is not published: it is empty. The store keeps its old rows. If an empty table "
         "is intended, set `allow_empty` of this table in conf (online.tables)."
     )

@@ -1,1 +1,1 @@
-"""`matchlake serve-stream`: folds each event into its user at once, and emits the new list."""
+"""`matchlake serve-stream`: updates a user with each event, and sends the new list."""

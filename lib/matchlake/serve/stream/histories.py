@@ -1,7 +1,7 @@
-"""The histories of all users: the latest in memory, all on the local disk.
+"""The histories of all users: the most recently used in memory, all on the local disk.
 
-The file is a copy of the changelog topic, and is made anew from it when the process starts. So
-nothing here has to outlast the process.
+The file is a copy of the changelog topic. Each process builds it again from the topic at its start,
+so the file need not survive the process.
 """
 
 import json
@@ -10,16 +10,16 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 History = dict[str, float]
-"""The value of each item, by its id as text, the latest event last."""
+"""The value of each item by id, the latest event last."""
 
 
 class Histories:
-    """Histories by user, of which `cached` are in memory. One thread at a time may use it."""
+    """Histories by user, of which `cached` are in memory. Not thread-safe."""
 
     def __init__(self, cached: int) -> None:
         self._cached = cached
         self._recent: OrderedDict[str, History] = OrderedDict()
-        # The empty name is a file without a name, which the system removes at the end.
+        # The empty name makes a temporary file, which SQLite removes when it is closed.
         self._file = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         for setting in ("journal_mode = OFF", "synchronous = OFF", "cache_size = -8000"):
             self._file.execute(f"PRAGMA {setting}")
@@ -28,7 +28,7 @@ class Histories:
         )
 
     def get(self, user: str) -> History | None:
-        """The history of a user; None for a user without one. Do not change it: `put` a new one."""
+        """Returns the history of a user, or None. Do not change it: `put` a new history."""
         if user in self._recent:
             self._recent.move_to_end(user)
             return self._recent[user]
@@ -45,7 +45,7 @@ class Histories:
         self._remember(user, history)
 
     def put_text(self, user: str, items: str) -> None:
-        """The same, from JSON of the changelog; it does not enter the memory."""
+        """Replaces the history of a user on disk only, with JSON of the changelog."""
         self._recent.pop(user, None)
         self._file.execute("INSERT OR REPLACE INTO histories VALUES (?, ?)", [user, items])
 
@@ -55,7 +55,7 @@ class Histories:
         self._file.execute("DELETE FROM histories WHERE user = ?", [user])
 
     def users(self) -> Iterator[str]:
-        """All users."""
+        """Yields all users."""
         yield from (row[0] for row in self._file.execute("SELECT user FROM histories"))
 
     def __len__(self) -> int:

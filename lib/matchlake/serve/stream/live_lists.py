@@ -1,4 +1,4 @@
-"""The lists of users who have just done something: fold-in of the history, then the best items."""
+"""Recommendation lists after each event: folds the history in, and finds the best items."""
 
 import threading
 from collections.abc import Callable, Container
@@ -15,14 +15,14 @@ Listed = list[tuple[str, float]]
 
 
 class Ranker(Protocol):
-    """A version of a model that folds a history in."""
+    """A version of a model that can fold a history in."""
 
     @property
     def version(self) -> str:
         """The version of the model."""
 
     def best(self, history: History, k: int) -> Listed:
-        """The `k` best items for a user with this history, without its items.
+        """Returns the `k` best items for a user with this history, without its items.
 
         Raises InputError for a value that the model cannot fold in.
         """
@@ -30,7 +30,7 @@ class Ranker(Protocol):
 
 @dataclass(frozen=True)
 class NewList:
-    """The answer to one event."""
+    """The new list after one event."""
 
     user: str
     history: History
@@ -39,10 +39,10 @@ class NewList:
 
 
 class LiveLists:
-    """Folds events into users, and answers for a user at any moment. Threads may share it.
+    """Adds events to users' histories, and computes their lists. It is thread-safe.
 
-    `before` has the histories of users before their first event, `erased` the users for whom there
-    is no answer.
+    `before` has the histories of users before their first event. `erased` has the users who get no
+    list.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class LiveLists:
         }
 
     def apply(self, user: str, item: str, value: float) -> NewList:
-        """Adds an event to the history of its user; the new list.
+        """Adds an event to the history of its user. Returns the new list.
 
         Raises InputError for a value that the model refuses; the history then stays as it is.
         """
@@ -80,14 +80,14 @@ class LiveLists:
             return answer
 
     def recommend(self, user: str, k: int | None = None) -> NewList | None:
-        """The list of a user with all events so far; None for an erased user."""
+        """Returns the list of a user after all events so far; None for an erased user."""
         if user in self.erased:
             return None
         with self._lock:
             return self._answer(user, self.history(user), k or self.params.k)
 
     def history(self, user: str) -> History:
-        """The history of a user: that of the events, else that of before."""
+        """Returns the history of a user from the events, else the history in `before`."""
         found = self.histories.get(user)
         if found is None and self._before is not None:
             rows = self._before.rows(user)
@@ -106,7 +106,7 @@ class LiveLists:
 
 
 def checked_value(value: object, name: str) -> float:
-    """A value of an event as a number; raises InputError for anything else."""
+    """Returns a value of an event as a number; raises InputError for other values."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{name} is a {type(value).__name__}, and must be a number.")
+        raise InputError(f"{name} is a {type(value).__name__}, but must be a number.")
     return float(value)

@@ -1,8 +1,8 @@
-"""The loop of `serve-stream`: events in, lists and histories out, in one Kafka transaction.
+"""The loop of `serve-stream`: reads events, and writes lists and histories in Kafka transactions.
 
-A transaction has the lists, the histories and the offsets of its events. After a crash the next
-process reads the histories again, and continues at the last committed offsets. So a consumer that
-reads committed records sees the list of each event once.
+A transaction contains the lists, the histories and the offsets of its events. After a crash, the
+next process reads the histories, and continues at the last committed offsets. So a consumer with
+`read_committed` sees the list of each event once.
 """
 
 import json
@@ -31,12 +31,12 @@ _log = logging.getLogger(__name__)
 _POLL_MS = 200
 _SETTLE_SECONDS = 60.0
 _LARGEST_RECORD = 100_000_000
-"""Bytes; the topics have limits of their own."""
+"""The maximum size of a record in bytes; the topics have their own limits."""
 
 
 @dataclass
 class Counts:
-    """What the process has done."""
+    """The counts of the process."""
 
     events: int = 0
     refused: int = 0
@@ -48,7 +48,7 @@ class Counts:
 
 @dataclass
 class StreamLoop:
-    """Reads one stream; `stopped` ends it after the present transaction."""
+    """Reads one stream; `stopped` ends it after the current transaction."""
 
     params: ServeStreamParams
     stream: StreamParams
@@ -56,7 +56,7 @@ class StreamLoop:
     client: Client = field(repr=False)
     stopped: Callable[[], bool] = lambda: False
     between: Callable[["StreamLoop"], None] = lambda _: None
-    """Called between two transactions, for a new model or newly erased users."""
+    """Called between two transactions, to check for a new model or newly erased users."""
     counts: Counts = field(default_factory=Counts)
     _forgotten: set[str] = field(default_factory=set, repr=False)
 
@@ -70,12 +70,14 @@ class StreamLoop:
         self._require_compacted()
         producer = self._producer()
         try:
-            # First of all this ends the transaction of a process that was killed, and its right.
+            # Aborts the open transaction of an earlier producer with this transactional id, and
+            # fences it.
             producer.init_transactions()
             self._restore()
             positions = self._positions()
             producer.begin_transaction()
-            self._commit(producer, positions)  # a process that is killed now begins here again
+            # if the process is killed now, the next process starts here
+            self._commit(producer, positions)
             consumer = self._consumer(positions)
             try:
                 while not self.stopped():
@@ -87,8 +89,8 @@ class StreamLoop:
                 consumer.close()
         except ProducerFencedError:
             raise SourceError(
-                f"Another process has taken over: it has the group {self.params.group}, too. One "
-                "of them is enough; a second one is a standby that takes over when it starts."
+                f"Another process with the group {self.params.group} started and fenced this "
+                "producer. Run one process per group."
             ) from None
         except MessageSizeTooLargeError as error:
             raise SourceError(
@@ -104,7 +106,7 @@ class StreamLoop:
         return self.counts
 
     def forget(self, users: Sequence[str]) -> None:
-        """Deletes histories and lists of users; the records of deletion are written next."""
+        """Deletes histories and lists of users; the next transaction writes the tombstones."""
         self._forgotten.update(users)
 
     def _transact(self, producer: Any, found: Mapping[TopicPartition, Sequence[Any]]) -> None:
@@ -189,7 +191,7 @@ class StreamLoop:
             )
 
     def _restore(self) -> None:
-        """Reads the changelog to its end."""
+        """Loads the histories from the changelog, up to its end."""
         began, topic = time.monotonic(), self.params.changelog_topic
         state = topic_state(self.client, topic)
         partitions = [TopicPartition(topic, each) for each in state.latest]
@@ -205,7 +207,10 @@ class StreamLoop:
                     self._restore_one(record)
                 quiet = time.monotonic() + _SETTLE_SECONDS if found else quiet
                 if time.monotonic() > quiet:
-                    raise SourceError(f"Topic {topic} is not read to its end: is the broker busy?")
+                    raise SourceError(
+                        f"Topic {topic} could not be read to its end. Check the broker's load, "
+                        "and start the process again."
+                    )
         finally:
             consumer.close()
         _log.info("%d histories in %.1f s", len(self.lists.histories), time.monotonic() - began)
@@ -218,12 +223,12 @@ class StreamLoop:
             self.lists.histories.remove(user)
             self._forgotten.discard(user)
         elif user in self.lists.erased:
-            self._forgotten.add(user)  # erased while no process ran
+            self._forgotten.add(user)  # erased while no process was running
         else:
             self.lists.histories.put_text(user, record.value.decode())
 
     def _positions(self) -> dict[TopicPartition, int]:
-        """The offsets to continue at: the committed ones, else the end of the topic."""
+        """Returns the offsets to continue at: the committed offsets, else the end of the topic."""
         state = topic_state(self.client, self.stream.topic)
         partitions = [TopicPartition(self.stream.topic, each) for each in state.latest]
         consumer = KafkaConsumer(
@@ -265,7 +270,7 @@ class StreamLoop:
 
 
 def list_record(new: NewList, record: Any) -> bytes:
-    """The value of a record with a list."""
+    """Returns the value of a record with a list."""
     items = [{"item_id": item, "score": score} for item, score in new.items]
     where = {"source_topic": record.topic, "source_partition": record.partition}
     where |= {"source_offset": record.offset, "source_timestamp": record.timestamp}

@@ -235,7 +235,7 @@ def bad(spark: SparkSession, *rows: tuple[object, ...]) -> DataFrame:
         ([(None, "z", 1.0)], r"1 of 3 .*None, 'z', 1.0"),
         ([("c", "z", float("nan")), ("d", "z", 1.0)], r"1 of 4 .*'c', 'z', nan"),
         ([("c", "z", float("inf"))], r"'c', 'z', inf"),
-        ([("c", "z", -1.0)], r"'c', 'z', -1.0.*not below 0"),
+        ([("c", "z", -1.0)], r"'c', 'z', -1.0.*of at least 0"),
         ([("b", "y", 5.0)], r"more than one row, among them \[\('b', 'y'\)\].*duplicates"),
     ],
 )

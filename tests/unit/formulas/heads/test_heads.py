@@ -97,7 +97,7 @@ def test_sums_add_neighbours_first(count: int) -> None:
         (LINEAR, {"link": "logit"}, "needs labels"),
         (LINEAR, {"columns": ["a", "a"]}, "twice"),
         (LINEAR, {"columns": []}, "at least 1"),
-        (LINEAR, {"labels": ["x", "y"]}, "only classes have labels"),
+        (LINEAR, {"labels": ["x", "y"]}, "only classifications have them"),
         (LINEAR, {"other": 1}, "not permitted"),
         (CLASSES, {"labels": ["x", "y", "z"]}, "for two labels"),
         (CLASSES, {"labels": ["x", "x"]}, "twice"),

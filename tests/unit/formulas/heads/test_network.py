@@ -104,10 +104,10 @@ def _two_outputs() -> onnx.ModelProto:
     ("change", "message"),
     [
         ({"graph": "no base64!"}, "not in base64"),
-        ({"graph": base64.b64encode(b"nonsense").decode()}, "no ONNX model"),
+        ({"graph": base64.b64encode(b"nonsense").decode()}, "not an ONNX model"),
         ({"link": "exp"}, "does not fit 2 labels"),
         ({"labels": None}, "does not fit 0 labels"),
-        ({"model": _external()}, "no ONNX model|other files"),
+        ({"model": _external()}, "not an ONNX model|other files"),
         ({"model": _two_outputs()}, "one input and one output"),
     ],
 )

@@ -62,8 +62,8 @@ def test_a_function_that_is_not_marked_is_not_called(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"content": "no base64!"}, "no ZIP in base64"),
-        ({"content": base64.b64encode(b"nonsense").decode()}, "no ZIP in base64"),
+        ({"content": "no base64!"}, "not a ZIP file in base64"),
+        ({"content": base64.b64encode(b"nonsense").decode()}, "not a ZIP file in base64"),
         ({"loader": None}, "the flavor python needs a loader"),
         ({"loader": "no function"}, "should match pattern"),
         ({"flavor": "keras"}, "the flavor keras takes no loader"),

@@ -81,7 +81,7 @@ def test_invalid_ratings_are_not_folded_in(kind: dict[str, object]) -> None:
             with pytest.raises(InputError, match=f"'u01': {wrong} cannot be folded in.*finite"):
                 fold({"i01": 1.0, "u01": wrong})
     if not model.params.has_bias:
-        with pytest.raises(InputError, match=r"'i01': -1 cannot be folded in.*not below 0"):
+        with pytest.raises(InputError, match=r"'i01': -1 cannot be folded in.*of at least 0"):
             model.explain("i05", {"i01": -1})
 
 

@@ -70,7 +70,7 @@ def test_chains_that_have_not_mixed_are_named_with_what_to_raise() -> None:
     assert "error (R-hat 1.00, 9 effective" in str(mixing_problem([slow], params))
     stuck = Convergence("error", 0.8, math.inf, 2.0)
     assert "error (R-hat inf, 2 effective" in str(mixing_problem([bad, stuck], params))
-    assert "too few sweeps to tell" in str(mixing_problem([], params))
+    assert "too few sweeps to check" in str(mixing_problem([], params))
 
 
 def test_heavy_tails_do_not_hide_that_independent_draws_have_mixed() -> None:

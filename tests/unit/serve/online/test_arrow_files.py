@@ -132,17 +132,17 @@ def test_wrong_keys_are_explained(tmp_path: Path) -> None:
 
 
 def test_files_that_are_missing_cut_or_foreign_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="publish_online writes it"):
+    with pytest.raises(SourceError, match="Run publish_online to write it"):
         ArrowTable(tmp_path / "recs.arrow")
     publish(tmp_path, lists(["a"]), about())
     whole = (tmp_path / "recs.arrow").read_bytes()
     (tmp_path / "recs.arrow").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(TableError, match="no whole Arrow file"):
+    with pytest.raises(TableError, match="not a complete Arrow file"):
         ArrowStore(tmp_path).open("recs")
     other, rows = str(tmp_path / "other.arrow"), lists(["a"])
     with pa.OSFile(other, "wb") as out, pa.ipc.new_file(out, rows.schema) as writer:
         writer.write_table(rows)
-    with pytest.raises(TableError, match="was not written by publish_online"):
+    with pytest.raises(TableError, match="publish_online did not write it"):
         ArrowTable(tmp_path / "other.arrow")
 
 

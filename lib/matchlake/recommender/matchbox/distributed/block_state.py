@@ -1,4 +1,4 @@
-"""The constant state of a block of a distributed fit: ratings, links, names and feature rows."""
+"""The constant state of a block of a distributed fit: ratings, links, indices and features."""
 
 from dataclasses import dataclass
 
@@ -30,7 +30,7 @@ class BlockState:
     features: Features | None
 
     def arrays(self) -> dict[str, Array]:
-        """All of it, for a message."""
+        """Returns all arrays, for a message."""
         result: dict[str, Array] = {
             **self.csr.narrowed(),
             "names": self.names,
@@ -63,7 +63,7 @@ class BlockStates:
     """Rows of users and items that are history features of the other side."""
 
     def of(self, side: int, vectors: DataFrame | None) -> DataFrame:
-        """The block states of one side, and each one's X'X, as MESSAGES with `side`; lazy.
+        """Returns the block states of one side, and the X'X of each, as MESSAGES with `side`; lazy.
 
         `vectors` has `idx` and `x`, a row for every row of the side.
         """
@@ -89,7 +89,7 @@ class BlockStates:
 
 @dataclass(frozen=True)
 class _Name:
-    """Sends every block of the other side the indices of the rows that it will get."""
+    """Sends to every block of the other side the indices of the rows that it will receive."""
 
     layout: Layout
 

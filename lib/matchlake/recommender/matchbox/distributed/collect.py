@@ -1,4 +1,4 @@
-"""The samples of a distributed fit as the frames of a model."""
+"""Collects the samples of a distributed fit into the frames of a model."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,7 +53,7 @@ def collect_report(
     mean_features: Sequence[MeanFeatures],
     seen: tuple[Ints, Ints],
 ) -> PosteriorReport:
-    """All of a model that is not a row, by each side's mean features. One action per side."""
+    """Returns the report of a model, from each side's mean features. One action per side."""
     likelihood = samples[0].response
     none = likelihood.first_users(0)
     states = [sample.response.state(none) for sample in samples]
@@ -109,13 +109,13 @@ def _side_report(
 def collect_rows(
     samples: list[Kept], side: int, layout: Layout, report: PosteriorReport
 ) -> DataFrame:
-    """The rows of one side with all their samples, by `idx`; lazy."""
+    """Returns the rows of one side with all their samples, by `idx`; lazy."""
     task = _Rows(side, layout, report.sides[side].projection.astype(np.float32))
     return apply_by_group(_stacked(samples, side), ("source",), task, ROWS)
 
 
 def _stacked(samples: list[Kept], side: int) -> DataFrame:
-    """The messages of all samples; `key` is the number of the sample."""
+    """Returns the messages of all samples; `key` is the number of the sample."""
     parts = [
         sample.rows.where(F.col("kind") == side).select(
             F.lit(number).alias("key"), "kind", "source", "piece", "data"
@@ -126,7 +126,7 @@ def _stacked(samples: list[Kept], side: int) -> DataFrame:
 
 
 def _samples(table: pa.Table, side: int) -> Iterator[dict[str, Array]]:
-    """A block's messages, sample by sample."""
+    """Yields a block's messages, sample by sample."""
     order = np.asarray(table["key"])
     for number in np.unique(order):
         yield unpack_messages(table.filter(pa.array(order == number)), side)[0]
@@ -183,9 +183,9 @@ class _Rows:
 
 @dataclass(frozen=True)
 class ColdRows:
-    """Rows known by their features only, from `idx` and `x`; a task for mapInArrow, to ROWS.
+    """Makes rows with only features, from `idx` and `x`; a task for mapInArrow, to ROWS.
 
-    `means` are those of rows without history.
+    `means` are the prior means of rows without history.
     """
 
     means: Array
@@ -193,7 +193,7 @@ class ColdRows:
     projection: Floats
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Prior means in every sample."""
+        """Yields prior means in every sample."""
         for batch in batches:
             if not len(batch):
                 continue

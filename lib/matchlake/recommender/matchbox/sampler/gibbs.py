@@ -32,18 +32,18 @@ from matchlake.recommender.matchbox.sampler.ratings import (
 from matchlake.recommender.sides import USER
 
 PRIOR, ROWS = 1, 2
-"""Purposes of a key, as its last number; `likelihood` has more."""
+"""The purposes of keys, as their last number; `likelihood` has further purposes."""
 
 FIRST_SHARE = 0.5
 """Standard deviation of the first products of factors, in units of the likelihood's spread."""
 
 DAMPING = 5.0
-"""Additional targets of 0 that a first bias counts."""
+"""The number of additional targets of 0 in an initial bias."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One side's ratings, features, and rows in the stack of all sides."""
+    """The ratings and features of one side, and its rows in the stack of all sides."""
 
     number: int
     sorted: Sorted
@@ -53,7 +53,7 @@ class Side:
     rows: Floats
 
     def scored(self, response: Likelihood, threads: int) -> Scored:
-        """All ratings, with their current scores if the likelihood needs them."""
+        """Returns all ratings, with their current scores if the likelihood needs them."""
         if self.number != USER and response.levels is None:
             return Scored(self.view, np.empty(0, np.float32), self.sorted.values)
         scores = np.empty(len(self.sorted.values), np.float32)
@@ -110,14 +110,14 @@ class Gibbs:
         self.state = State(0, priors)
 
     def samples(self) -> Iterator[Sample]:
-        """The kept samples, one after another."""
+        """Yields the kept samples."""
         for number in range(self.params.samples):
             for _ in range(self.params.thinning + (0 if number else self.params.burn_in)):
                 self.sweep()
             yield self.sample()
 
     def sample(self) -> Sample:
-        """A copy of the state."""
+        """Returns a copy of the state."""
         columns = self.params.columns
         rows = tuple(side.rows[:, :columns].copy() for side in self.sides)
         return Sample(rows, tuple(self.state.priors), self.response.state(self.users))
@@ -155,7 +155,7 @@ class Gibbs:
 
 
 def scale_facts(sources: Sequence[tuple[Source, ...]], priors: Sequence[Prior]) -> dict[str, float]:
-    """The scale of each source's links, for the trace."""
+    """Returns the scale of each source's links, for the trace."""
     facts: dict[str, float] = {}
     for name, parts, prior in zip(("user", "item"), sources, priors, strict=False):
         scales = zip(parts, map(float, prior.scales), strict=True)
@@ -164,12 +164,12 @@ def scale_facts(sources: Sequence[tuple[Source, ...]], priors: Sequence[Prior]) 
 
 
 def threads_of(params: MatchboxParams) -> int:
-    """Threads of a fit in one task."""
+    """Returns the number of threads of a fit in one task."""
     return params.threads or int(numba.config.NUMBA_NUM_THREADS)
 
 
 def stored_columns(params: MatchboxParams) -> int:
-    """Columns of a stored row: those of the model, then padding."""
+    """Returns the columns of a stored row: those of the model, then padding."""
     return -(-params.columns // LANES) * LANES
 
 
@@ -180,10 +180,10 @@ def first_rows(
     response: Likelihood,
     params: MatchboxParams,
 ) -> Floats:
-    """The first rows of a side in a chain: normal factors, and damped means as biases.
+    """Returns the initial rows of a side in a chain: normal factors, and damped means as biases.
 
-    Rows that start near zero need hundreds of sweeps to leave it if they have few ratings. Days
-    start without a bias, since their users have one.
+    Rows that start near zero and have few ratings need hundreds of sweeps to move away. Days start
+    without a bias, since their users have one.
     """
     chain, side = chain_and_side
     rows = np.zeros((len(ids), stored_columns(params)), np.float32)
@@ -204,7 +204,7 @@ def make_sides(
     params: MatchboxParams,
     chain: int,
 ) -> list[Side]:
-    """The sides in their initial state."""
+    """Returns the sides in their initial state."""
     offsets = stack_offsets(ratings.sizes)
     stack = np.zeros((int(offsets[-1]), stored_columns(params)), np.float32)
     names = np.concatenate([np.arange(size) for size in ratings.sizes])
@@ -224,7 +224,7 @@ def make_sides(
 def condition(
     side: Side, prior: Prior, response: tuple[Floats, Floats], key: np.uint64, noise: float = 1.0
 ) -> Conditional:
-    """The conditions of the draw of a side's rows."""
+    """Returns the inputs of the draw of a side's rows."""
     columns, width = side.view.columns, side.rows.shape[1]
     precision = np.zeros((width, width), np.float32)
     precision[:columns, :columns] = prior.precision

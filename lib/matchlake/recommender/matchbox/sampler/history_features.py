@@ -1,4 +1,4 @@
-"""Feature rows in memory: given features, and history features (rated rows of the other side)."""
+"""Builds feature rows in memory: given features, and history features."""
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +12,14 @@ Places = npt.NDArray[np.int32]
 
 
 def most_rated(ratings: Ratings, side: int, limit: int) -> Ints:
-    """The rows of `side` with the most ratings, `limit` at most; ties by their number."""
+    """Returns the rows of `side` with the most ratings, at most `limit`; ties by row number."""
     counts = np.bincount(ratings.places[:, side], minlength=ratings.sizes[side])
     order = np.argsort(-counts, kind="stable")[:limit]
     return order[counts[order] > 0]
 
 
 def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
-    """History of each row of `side`: 1 / sqrt(number of its ratings) for each row it rated.
+    """Returns the history of each row of `side`: 1 / sqrt(number of ratings) per rated row.
 
     `columns` are the rows of the other side that are features, in the order of the features.
     """
@@ -30,11 +30,11 @@ def history_rows(ratings: Ratings, side: int, columns: Ints) -> Csr:
 
 
 def mean_feature_row(rows: Csr, counts: Ints) -> Floats:
-    """The mean features over all ratings, from the rows of a side and their numbers of ratings.
+    """Returns the mean features over all ratings, from the rows of a side and their counts.
 
-    The last part stands for the history of a row without ratings. A history of zeros would fit no
-    row, since all have length 1. A mean over rows would be too low for popular items, since rows
-    with many ratings differ from others.
+    The last part is used as the history of rows without ratings. A history of zeros would be wrong,
+    since all histories have length 1. A mean over rows instead of ratings would be too low for
+    popular items, since rows with many ratings differ from others.
     """
     weights = np.repeat(counts, rows.counts()) * rows.values
     totals = np.bincount(rows.columns, weights, rows.width)
@@ -55,12 +55,12 @@ def history_of(rows: Places, others: Places, count: int, columns: Ints) -> Csr:
 
 
 def all_sources(sources: tuple[Source, ...] | None, seen: Ints) -> tuple[Source, ...]:
-    """The sources of feature rows, if any, then the history of `seen` rows, if any."""
+    """Returns the sources of feature rows, if any, then the history of `seen` rows, if any."""
     return (*(sources or ()), *([Source("history", len(seen))] if len(seen) else []))
 
 
 def dense_rows(values: npt.NDArray[np.float32]) -> Csr:
-    """A dense (rows, features) matrix as sparse rows."""
+    """Returns a dense (rows, features) matrix as sparse rows."""
     rows, columns = np.nonzero(values)
     shape = values.shape[0], values.shape[1]
     return csr_from_pairs(
@@ -69,7 +69,7 @@ def dense_rows(values: npt.NDArray[np.float32]) -> Csr:
 
 
 def hstack(left: Csr | None, right: Csr | None) -> Csr | None:
-    """Two feature matrices of the same rows as one, columns of `left` first."""
+    """Joins two feature matrices of the same rows, columns of `left` first."""
     if left is None or right is None:
         return right if left is None else left
     rows = [

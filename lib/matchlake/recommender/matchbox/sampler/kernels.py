@@ -26,7 +26,7 @@ Flat = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 GATHERED = 64
-"""Ratings gathered per rank-k update; their rows and the matrix fit the L1/L2 cache."""
+"""The number of ratings gathered per rank-k update; they fit in the L1/L2 cache with the matrix."""
 _AHEAD = 8
 """The rows of the other sides are prefetched this number of ratings ahead."""
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)

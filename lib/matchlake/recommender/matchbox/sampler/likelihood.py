@@ -32,7 +32,7 @@ OWN, SHARED, LATENT = 3, 4, 5
 """Purposes of a random key: parameters of a user, shared parameters, latent numbers."""
 
 Parts = tuple[int, ...]
-"""The numbers that identify a half sweep: seed, chain, sweep and side."""
+"""The key of a half sweep: seed, chain, sweep and side."""
 
 Arrays = dict[str, npt.NDArray[Any]]
 

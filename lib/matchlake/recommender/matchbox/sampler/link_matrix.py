@@ -1,9 +1,9 @@
 """Side features of one side and the link matrix that maps them to prior means.
 
 Links are drawn with the mean of the rows integrated out. Features such as a year between 0 and 1,
-or one category per row, are nearly collinear with the mean: links and mean that are drawn in turn
-would hardly move. There are n rows, s = X'1, and the prior of the mean is N(0, (2 precision)^-1).
-Without the mean, G = X'X - s s'/(n + 2) takes the place of X'X.
+or one category per row, are nearly collinear with the mean. So links and mean would hardly move if
+they were drawn in turn. There are n rows, s = X'1, and the prior of the mean is N(0, (2
+precision)^-1). Without the mean, G = X'X - s s'/(n + 2) takes the place of X'X.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,21 +25,21 @@ DENSE_UP_TO = 8192
 """Maximum number of features to decompose X'X: 512 MiB, and minutes of one core."""
 
 MEAN_STRENGTH = 2.0
-"""The weight of the prior of the mean, N(0, (2 precision)^-1), in rows."""
+"""The weight of the mean's prior, N(0, (2 precision)^-1), as a number of rows."""
 
 _CLOSE, _STEPS = 1e-6, 200
 """Conjugate gradients stop at this residual over target, or after this many steps."""
 
 
 class Source(NamedTuple):
-    """Neighbouring features from one column, or the history; their links have one scale."""
+    """Adjacent features from one column, or the history; their links have one scale."""
 
     name: str
     width: int
 
 
 class Links(NamedTuple):
-    """Links (features, columns), the scale of each source's, and `scatter`, links'G links."""
+    """Links (features, columns), the scale of each source's links, and `scatter`, links'G links."""
 
     links: Matrix
     scales: Matrix
@@ -47,7 +47,7 @@ class Links(NamedTuple):
 
 
 class LinkSolver(Protocol):
-    """Draws links given all but the mean; `sums` are the features' sums over the rows.
+    """Draws links, given everything except the mean; `sums` has the features' sums over the rows.
 
     `widths` counts the features of each source; `noise_rows` is the number of noise rows of a draw.
     """
@@ -118,7 +118,7 @@ class Features:
 
     @cached_property
     def solver(self) -> "LinkSolver":
-        """The solver of links: by the decomposition of X'X, or without it if it is large."""
+        """Returns the solver of links: it decomposes X'X, or is iterative if X'X is large."""
         if self.count > DENSE_UP_TO:
             return Iterative.of(self)
         return Spectra.of(self.gram(), self.sums(), self.rows.rows, self.widths, self.threads)
@@ -202,7 +202,7 @@ class Spectra:
 
 
 def _product(left: Matrix, right: Matrix, threads: int) -> Matrix:
-    """The product by rows, on threads: in a Spark task, BLAS has one thread."""
+    """Multiplies by rows, on threads, because BLAS has one thread in a Spark task."""
     out = np.empty((len(left), right.shape[1]))
 
     def work(start: int, stop: int) -> None:
@@ -234,7 +234,7 @@ class Iterative:
 
     @staticmethod
     def of(features: Features) -> "Iterative":
-        """For the given rows; one pass over them."""
+        """Prepares the solver for `features`, in one pass over the rows."""
         squares = features.rows.values.astype(np.float64) ** 2
         diagonal: Matrix = np.bincount(features.rows.columns, squares, features.count).astype(float)
         sums = features.sums()

@@ -1,7 +1,7 @@
-"""Counter-based random draws inside kernels: a number depends on its key and index, not on order.
+"""Counter-based random draws in kernels: a number depends only on its key and index.
 
-A key names the draw (seed, chain, sweep, side, purpose); a place is the global number of a row or
-rating. So no partitioning, execution or number of threads changes a number.
+A key identifies the draw (seed, chain, sweep, side, purpose). An index is the global number of a
+row or rating. So the numbers do not depend on partitions, execution or threads.
 """
 
 import math
@@ -26,12 +26,12 @@ def mixed(state: np.uint64) -> np.uint64:
 
 @compiled
 def placed(key: np.uint64, index: int) -> np.uint64:
-    """The key of one index under `key`."""
+    """Returns the key of an index, derived from `key`."""
     return mixed(np.uint64(index) * _GOLDEN + key)
 
 
 def draw_key(*parts: int) -> np.uint64:
-    """The key of the numbers `parts`, in their order."""
+    """Returns the key of the numbers `parts`, in this order."""
     state = 0
     for part in parts:
         state = int(placed(np.uint64(state), part))
@@ -40,21 +40,21 @@ def draw_key(*parts: int) -> np.uint64:
 
 @compiled
 def uniform(key: np.uint64, count: int) -> float:
-    """Number `count` of a key's uniforms, in (0, 1)."""
+    """Returns the uniform number with the index `count` of a key, in (0, 1)."""
     bits = placed(key, count) >> np.uint64(11)
     return (np.float64(bits) + 0.5) * _TO_UNIT
 
 
 @compiled
 def normal(key: np.uint64, count: int) -> float:
-    """Number `count` of a key's standard normals (Box-Muller); uses uniforms 2 count, + 1."""
+    """Returns standard normal number `count` of a key, from uniforms 2 count and 2 count + 1."""
     radius = math.sqrt(-2.0 * math.log(uniform(key, 2 * count)))
     return radius * math.cos(2.0 * math.pi * uniform(key, 2 * count + 1))
 
 
 @compiled
 def gamma(key: np.uint64, shape: float) -> float:
-    """One Gamma(shape, rate 1) number (Marsaglia and Tsang 2000), shape > 0."""
+    """Returns one Gamma(shape, rate 1) number (Marsaglia and Tsang 2000), shape > 0."""
     boosted = shape if shape >= 1.0 else shape + 1.0
     d = boosted - 1.0 / 3.0
     c = 1.0 / math.sqrt(9.0 * d)

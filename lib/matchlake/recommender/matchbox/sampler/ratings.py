@@ -1,4 +1,4 @@
-"""Training ratings in memory: their rows on every side, in the order of each side."""
+"""Training ratings in memory, sorted by the rows of each side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from matchlake.engine.simd import compiled
 from matchlake.recommender.sides import USER
 
 DAY = 2
-"""The third side beside USER and ITEM, which also are columns of `Ratings.places`."""
+"""The third side, besides USER and ITEM; sides are also the columns of `Ratings.places`."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Sorted:
 
 
 def sort_for(ratings: Ratings, side: int) -> Sorted:
-    """The ratings in the order of `side`; `others` counts rows over the stack of all sides."""
+    """Sorts the ratings by `side`; `others` has row numbers in the stack of all sides."""
     rest = [other for other in range(len(ratings.sizes)) if other != side]
     order = np.arange(len(ratings.values))
     for key in (*reversed(rest), side):
@@ -55,7 +55,7 @@ def sort_for(ratings: Ratings, side: int) -> Sorted:
 
 
 def stack_offsets(sizes: Sequence[int]) -> npt.NDArray[np.int64]:
-    """Start of each side's rows in the stack of all sides."""
+    """Returns the start of each side's rows in the stack of all sides."""
     return np.concatenate([[0], np.cumsum(sizes)])
 
 
