@@ -2,7 +2,9 @@
 
 An experiment is a group of tests; its figure is the share of tests that passed. `slowest` is the
 time of the slowest kind of bad JSON record against a good one. `throughput` needs `--against`, a
-checkout of another commit after `make install-bench` there; the two take turns.
+checkout of another commit after `make install-bench` there; the two take turns. `histories` runs
+4 histories of 40 steps; the environment variable MATCHLAKE_TEST_HISTORIES=20x60 or 1x1000 changes
+that.
 
     python tests/benchmarks/bench_trust.py --rows bombs,overrides,slowest --json
 """

@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from tests.integration.test_ingest_killed import fill, finish, job, settings
 from tests.support.killed_ingest import POINTS
 
-RECORDS = 4_000
+RECORDS = 2_000
 WAYS = (
     "accept_data_loss=[rating_events]",
     "rewind_to={rating_events: 1}",

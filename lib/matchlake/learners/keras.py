@@ -26,6 +26,7 @@ from matchlake.learners.params import KerasParams
 from matchlake.learners.protocol import OnProgress, TrainingData
 
 OPSET = 21
+_SHARED = "shared_object_id"
 
 
 def fit(
@@ -97,7 +98,7 @@ def _onnx(network: Any, columns: int) -> Any:
 
 
 def _source(network: Any) -> Folder:
-    """Returns the file model.keras; its bits do not depend on the time."""
+    """Returns the file model.keras. Its bits depend neither on the time nor on memory addresses."""
     with tempfile.TemporaryDirectory(prefix="matchlake-keras-") as place:
         path = Path(place) / KERAS_FILE
         network.save(path)
@@ -106,12 +107,28 @@ def _source(network: Any) -> Folder:
         metadata = json.loads(files["metadata.json"])
         metadata.pop("date_saved", None)
         files["metadata.json"] = json.dumps(metadata).encode()
+        files["config.json"] = _numbered(files["config.json"])
         packed = io.BytesIO()
         with zipfile.ZipFile(packed, "w") as archive:
             for name, content in sorted(files.items()):
                 archive.writestr(zipfile.ZipInfo(name), content)
         path.write_bytes(packed.getvalue())
         return Folder.of(Path(place), "keras")
+
+
+def _numbered(config: bytes) -> bytes:
+    """Returns the configuration with shared objects numbered 0, 1 and so on.
+
+    Keras names them by their memory addresses.
+    """
+    numbers: dict[int, int] = {}
+
+    def number(found: dict[str, Any]) -> dict[str, Any]:
+        if _SHARED in found:
+            found[_SHARED] = numbers.setdefault(found[_SHARED], len(numbers))
+        return found
+
+    return json.dumps(json.loads(config, object_hook=number)).encode()
 
 
 def _fit_dense(rows: NetworkRows, params: KerasParams) -> Any:

@@ -53,7 +53,7 @@ class Connection(HttpToolsProtocol):
         super().data_received(data)
 
     def _whole_head(self, data: bytes) -> bytes | None:
-        """Returns the headers without Upgrade, and what follows them; None if they are incomplete."""
+        """Returns headers without Upgrade, and what follows them; None if they are incomplete."""
         self._start_timer()
         begin = max(0, len(self._head) - len(_END))
         self._head += data

@@ -94,8 +94,10 @@ class BatchLog:
                 does not begin where the previous one ended. The log holds what was found.
         """
         counts, _ = self._enter(self._log_state(), find_causes, rebuild=rebuild)
-        if self._still_unlinked() and (messages := self._unlinked()):
-            raise self._error(messages)
+        if self._unlinked():
+            self._forget_superseded()
+            if messages := self._unlinked():
+                raise self._error(messages)
         return counts
 
     def recount(self, batches: set[Batch]) -> Counts:
@@ -155,7 +157,6 @@ class BatchLog:
         before = self._log_state()
         version = self.lakehouse.version(self.stream.table)
         entered, counted = self._enter(before, find_causes, rebuild=rebuild, version=version)
-        self._still_unlinked()
         # If the log knows a later version, another table has replaced this one.
         newest = max(version, before.version)
         return ReconciliationReport(entered, self._compare(version, counted, newest))
@@ -173,10 +174,19 @@ class BatchLog:
     def _compare(
         self, version: int | None, counted: CountedBatches | None, newest: int | None
     ) -> Counts:
-        """Compares the log with the table at a version, without batches after `newest`.
+        """The counts of the log; raises ReconciliationError if the table at a version differs."""
+        total, messages = self._compared(version, counted, newest)
+        if messages:  # perhaps only of what a stale run has entered
+            self._forget_superseded()
+            total, messages = self._compared(version, counted, newest)
+        if messages:
+            raise self._error(messages)
+        return total
 
-        Rows of `counted` batches are not counted again.
-        """
+    def _compared(
+        self, version: int | None, counted: CountedBatches | None, newest: int | None
+    ) -> tuple[Counts, list[str]]:
+        """The counts of the log without later batches, and what differs from the table."""
         is_checked = F.lit(True)  # noqa: FBT003 - a condition, not a flag
         if newest is not None:
             is_checked = F.coalesce(F.col("table_version"), F.lit(0)) <= newest
@@ -191,25 +201,17 @@ class BatchLog:
         parts = (offsets, *map(F.col, STATUSES[1:]), size_of_gaps())
         sums = [F.sum(F.when(is_checked, part)) for part in parts]
         count, *totals = both.agg(wrong, *sums).collect()[0]
-        if count:
+        messages = []
+        if count:  # no messages: another run has logged the missing batches meanwhile
             different = both.where(is_checked & differs()).orderBy(*BY).limit(_SHOWN).collect()
             messages = [problem for row in different for problem in self._differences(row)]
             messages += self._unlinked()
-            if messages:  # empty if another run has logged the missing batches meanwhile
-                raise self._error(messages)
-        return Counts(*(int(number or 0) for number in totals))
+        return Counts(*(int(number or 0) for number in totals)), messages
 
     def _unlinked(self) -> list[str]:
         """Messages for the batches that do not begin where the previous one ended."""
         rows = linked(self.rows()).where(is_unlinked()).orderBy(*BY).limit(_SHOWN).collect()
         return [unlinked_message(row) for row in rows]
-
-    def _still_unlinked(self) -> bool:
-        """If batches do not link up, deletes those of stale runs. Returns whether some are left."""
-        unlinked = bool(self._unlinked())
-        if unlinked:
-            self._forget_superseded()
-        return unlinked
 
     def _forget_superseded(self) -> None:
         """Deletes superseded batches: a stale run may have added them after the restart."""
@@ -229,7 +231,7 @@ class BatchLog:
         """Adds the commits up to `version`. Returns their counts, and the counted batches."""
         last, unsettled, _ = before
         new = list(takewhile(lambda at: rebuild or batch_of(at) != last, self._batches(version)))
-        if rebuild:
+        if rebuild or unsettled:
             self._forget_superseded()
         entries: dict[Key, Entry] = {}
         if unsettled:

@@ -136,23 +136,26 @@ def test_update_unlinked_batches_are_found(
 
 
 @pytest.mark.soak
+@pytest.mark.parametrize("step", ["_write", "_count"])
 def test_reconcile_late_entry_of_a_stale_run_is_deleted(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    at = ingest_in(spark, tmp_path, "late")
+    """The run stalls in its entry, before or after it has counted the rows that go away."""
+    at = ingest_in(spark, tmp_path, f"late{step}")
     stalled = prepared(at, monkeypatch)
     write(stalled, 0, 4)
     write(stalled, 1, 8)
-    enter = BatchLog._write
+    enter = getattr(BatchLog, step)
 
     def after_a_way_out(batch_log: BatchLog, *given: Any) -> Any:
-        monkeypatch.setattr(BatchLog, "_write", enter)
-        prepared(at, monkeypatch, rewind_to={"late": 1})
+        monkeypatch.setattr(BatchLog, step, enter)
+        prepared(at, monkeypatch, rewind_to={at.name: 1})
         return enter(batch_log, *given)
 
-    monkeypatch.setattr(BatchLog, "_write", after_a_way_out)
+    monkeypatch.setattr(BatchLog, step, after_a_way_out)
     with pytest.raises(CheckpointMismatchError, match="this is a stale run"):
         stalled.account()
     assert at.batch_log.rows().where("batch_id = 1").count() == 1, "of rows that are gone"
+    assert at.batch_log.reconcile(no_cause).total.offsets == 4
     write(prepared(at, monkeypatch), 0, 9, checkpoint="c2")
     assert at.batch_log.reconcile(no_cause).total.offsets == 9

@@ -1,5 +1,6 @@
 """Random histories of one stream against a list of its offsets: none is lost, none is doubled."""
 
+import os
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -19,7 +20,8 @@ from matchlake.io.kafka import TopicState
 from matchlake.lakehouse.erasure import Erasure
 
 TOPIC = TopicState("t1", {0: 0}, {0: 1_000_000})
-STEPS = 40
+# MATCHLAKE_TEST_HISTORIES=20x60 or 1x1000: other numbers of histories and of steps.
+SEEDS, STEPS = map(int, os.environ.get("MATCHLAKE_TEST_HISTORIES", "4x40").split("x"))
 BAD = b"{"
 
 
@@ -108,6 +110,13 @@ class History:
         if self.end:
             self.recover(accept_data_loss=(self.at.name,))
 
+    def reset(self) -> None:
+        """Reads the topic again from its first record, after the table was emptied."""
+        if self.status:
+            self.sql(f"DELETE FROM {self.table}")
+            self.recover(reset_checkpoint=(self.at.name,))
+            self.status, self.end = {}, 0
+
     def restore(self) -> None:
         """Somebody restores an older version: refused, until the loss is accepted."""
         others = [v for v, status in self.versions.items() if status.keys() != self.status.keys()]
@@ -160,7 +169,7 @@ class History:
     def step(self) -> None:
         """One random step, and the check after it."""
         often = [self.append] * 6 + [self.restart, self.killed, self.wake] * 2
-        rare = [self.rewind, self.accept, self.erase, self.optimize, self.restore]
+        rare = [self.rewind, self.accept, self.reset, self.erase, self.optimize, self.restore]
         chosen = self.random.choice([*often, *rare])
         self.steps[chosen.__name__] += 1
         chosen()
@@ -169,8 +178,8 @@ class History:
 
 @pytest.mark.soak
 @pytest.mark.local_only
-@pytest.mark.timeout(3600)
-@pytest.mark.parametrize("seed", range(1, 5))
+@pytest.mark.timeout(90 * STEPS)
+@pytest.mark.parametrize("seed", range(1, 1 + SEEDS))
 def test_random_history_has_every_offset_once_or_in_a_named_gap(
     spark: SparkSession,
     tmp_path: Path,
