@@ -110,13 +110,6 @@ class History:
         if self.end:
             self.recover(accept_data_loss=(self.at.name,))
 
-    def reset(self) -> None:
-        """Reads the topic again from its first record, after the table was emptied."""
-        if self.status:
-            self.sql(f"DELETE FROM {self.table}")
-            self.recover(reset_checkpoint=(self.at.name,))
-            self.status, self.end = {}, 0
-
     def restore(self) -> None:
         """Somebody restores an older version: refused, until the loss is accepted."""
         others = [v for v, status in self.versions.items() if status.keys() != self.status.keys()]
@@ -169,7 +162,7 @@ class History:
     def step(self) -> None:
         """One random step, and the check after it."""
         often = [self.append] * 6 + [self.restart, self.killed, self.wake] * 2
-        rare = [self.rewind, self.accept, self.reset, self.erase, self.optimize, self.restore]
+        rare = [self.rewind, self.accept, self.erase, self.optimize, self.restore]
         chosen = self.random.choice([*often, *rare])
         self.steps[chosen.__name__] += 1
         chosen()
