@@ -60,9 +60,8 @@ _LOCAL = {
     # The job logs each error. At the level ERROR, Spark would also print a Java trace.
     "spark.log.level": "FATAL",
 }
-# A command runs for seconds to minutes. Without Java's optimizing
-# compiler (C2) it starts in half the time. The compiler C1 alone stops at 48 MiB of code by
-# default, too little for a long session.
+# A command runs for seconds to minutes. Without Java's optimizing compiler (C2) it starts in half
+# the time. The compiler C1 alone stops at 48 MiB of code by default, too little for a long session.
 _QUICK_JVM = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:+UseSerialGC"
 _SESSION = {
     "spark.sql.session.timeZone": "UTC",
