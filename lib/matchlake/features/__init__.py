@@ -1,1 +1,1 @@
-"""Encoders and scalers: declared once, fitted in one Spark job, run on Spark, in SQL and NumPy."""
+"""Encoders and scalers: declared once, fitted by one query, run on Spark, in SQL and NumPy."""

@@ -28,8 +28,9 @@ def fit_features(
 ) -> FeatureModel:
     """Learns a feature set from the columns of a Spark frame or of an Arrow table.
 
-    A Spark frame starts one Spark job. An Arrow table needs no Spark, and its quantiles are exact.
-    A table of DuckDB needs no Spark, either, and has no quantiles.
+    A Spark frame starts one query; means and deviations need a second pass over it. An Arrow table
+    needs no Spark, and its quantiles are exact. A table of DuckDB needs no Spark and has no
+    quantiles.
 
     With the `previous` model of the set, all its categories keep their order and their columns,
     and new categories follow them. If the new model differs, its version is one higher; otherwise

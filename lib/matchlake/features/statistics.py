@@ -1,4 +1,4 @@
-"""The statistics that a fit needs of a table, in one Spark job for all columns together."""
+"""The statistics that a fit needs of a table, in one query for all columns together."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ _INFINITY = float("inf")
 
 
 def collect_statistics(frame: DataFrame, requests: Mapping[str, Request]) -> Statistics:
-    """The answers to all requests; starts one Spark job, with a result that the limits bound.
+    """Returns the answers to all requests. Starts one query, with a result that the limits bound.
 
     Two branches of one plan read disjoint columns: one aggregates the numbers, the other explodes
     the category columns into (position, value) pairs and counts them.
