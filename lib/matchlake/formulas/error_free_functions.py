@@ -117,7 +117,7 @@ def _check(name: str, kind: str, each: Argument) -> None:
         if not allowed or (kind == "index" and each.literal == 0):
             limit = _LIMITS[kind].stop - 1
             raise ParameterError(
-                f"{name} needs an integer such as 3, not a column, from -{limit} to {limit}"
+                f"{name} needs an integer from -{limit} to {limit}, such as 3, not a column"
                 + (", and not 0" if kind == "index" else "")
             )
     elif kind == "pattern":

@@ -134,7 +134,7 @@ class Writer:
     def _condition(self, node: Any) -> Argument:
         part = self.write(node)
         if part.type.kind not in ("boolean", "null"):
-            raise ParameterError(f"{_shown(node)} is a {part.type.kind} , but must be a condition")
+            raise ParameterError(f"{_shown(node)} is a {part.type.kind}, but must be a condition")
         return part
 
     def _comparison(self, node: Any, operator: str) -> Argument:

@@ -84,7 +84,7 @@ def test_a_record_builds_the_same_rows_after_the_tables_went_on(
     again = TrainingSet.model_validate_json(record.model_dump_json())
     assert collected(rebuild_training_set(lake, again)) == built
     assert recorded(lake, wanted)[1].digest != record.digest
-    with pytest.raises(ReconciliationError, match="has digest 3-"):
+    with pytest.raises(ReconciliationError, match="has the digest 3-"):
         rebuild_training_set(lake, record.model_copy(update={"digest": "3-0"}))
 
 

@@ -79,10 +79,10 @@ def test_keys_lists_every_field_with_a_sentence() -> None:
         JobConfig.model_fields.keys() - {"env", "conf_dir"}
     )
     assert "streams.NAME.columns.NAME.type" in found
-    assert found["train.als.rank"].kind == "whole number"
+    assert found["train.als.rank"].kind == "integer"
     assert found["train.als.rank"].settable
     assert not found["kafka.bootstrap_servers"].settable
-    assert "streams.NAME.limits.max_depth: whole number, default 100" in output("keys", "streams")
+    assert "streams.NAME.limits.max_depth: integer, default 100" in output("keys", "streams")
 
 
 def test_schema_requires_no_key_and_takes_null_for_an_entry() -> None:

@@ -117,7 +117,7 @@ def test_erased_users_are_recognised_and_newly_erased_ones_forgotten(
     assert loop._forgotten == {"later"}
     (tmp_path / "erased_users.json").unlink()
     between(loop, Champions())
-    assert "is gone" in caplog.text
+    assert "was deleted" in caplog.text
     assert "later" in loop.lists.erased
 
 

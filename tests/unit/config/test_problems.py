@@ -165,7 +165,7 @@ def test_references_between_sections_are_checked_at_their_line(tmp_path: Path) -
     )
     assert "did you mean rating_events?" in str(raised.value)
     data.write_text(text.replace("        item_id: item_id\n", "        item_id: itm\n"))
-    message = r"sources.ratings.item_id: itm is no column, did you mean item_id\?"
+    message = r"sources.ratings.item_id: itm is not a column, did you mean item_id\?"
     with pytest.raises(ConfigError, match=message):
         load_config("demo", [], folder)
     data.write_text(text.replace("        rating: rating ", "        rating: stars "))

@@ -183,7 +183,10 @@ OTHERS: tuple[tuple[Target, Edit], ...] = (
         ("Containerfile", r"WORKDIR", "ENV API_TOKEN=abc\nWORKDIR", "stay in the image"),
     ),
     (Target.IOT_EDGE, ("deployment.json", r'User\\": \\"10001', r'User\\": \\"root', "as root")),
-    (Target.IOT_EDGE, ("deployment.json", r"modules/matchlake/", "modules/other/", "not here")),
+    (
+        Target.IOT_EDGE,
+        ("deployment.json", r"modules/matchlake/", "modules/other/", "not in this file"),
+    ),
     (
         Target.IOT_EDGE,
         (

@@ -27,7 +27,7 @@ def test_cells_of_every_kind(tmp_path: Path) -> None:
         Cell("code", "x = 1\n# a comment\nx"),
     ]
     (path.parent / "other.py").write_text("x = 1\n")
-    with pytest.raises(ConfigError, match=r"no Databricks.* notebook"):
+    with pytest.raises(ConfigError, match=r"not a Databricks.* notebook"):
         read_notebook(path.parent / "other.py")
     jupyter = to_jupyter(cells)
     assert [cell["cell_type"] for cell in jupyter["cells"]] == ["markdown", "markdown", "code"]

@@ -22,7 +22,10 @@ WRONG = [
         "action: unknown value; possible: fail, quarantine, warn",
     ),
     ("{r: {expression: 1 > 0}}", "rules.r.action: is required"),
-    ("{r: {expression: rand() > 0, action: warn}}", "rules.r: 'rand.*calls rand, which is none"),
+    (
+        "{r: {expression: rand() > 0, action: warn}}",
+        "rules.r: 'rand.*calls rand, which is not an allowed",
+    ),
     ("{r: {expression: 'user_id > 1', action: warn}}", "has a text and a number; cast one"),
     ("{'a b': {expression: 1 > 0, action: warn}}", "'a b' is not a valid name"),
     ("{r: {expresion: 1 > 0, action: warn}}", "expresion: unknown key, did you mean expression"),

@@ -146,7 +146,7 @@ def test_the_job_is_told_where_it_is_misdeclared() -> None:
     for change, said in (
         ({"batch": "2 seconds"}, "not an interval of at least 5 seconds"),
         ({"trigger": "soon"}, "neither available_now nor an interval"),
-        ({"names": ["x"]}, "x is no stream here; declared: e"),
+        ({"names": ["x"]}, "x is not a declared stream; declared: e"),
     ):
         changed = {**base, "score_events": {**base["score_events"], **change}}
         with pytest.raises(ValueError, match=said):

@@ -71,7 +71,7 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "empty": (TABLE.head(0), InputError, "the frame is empty"),
     "an empty matrix": (csr_matrix((3, 4)), InputError, "the frame is empty"),
     "mixed": (TABLE.assign(user_id=[1, *["u"] * (len(TABLE) - 1)]), SchemaError, "one type"),
-    "equal": (TABLE.assign(rating=3.0), InputError, "there is nothing to learn"),
+    "equal": (TABLE.assign(rating=3.0), InputError, "nothing can be learned"),
 }
 
 

@@ -79,7 +79,7 @@ def test_a_process_that_cannot_start_leaves_the_others(
     whole = Fleet({"workers": 1}, pair[0], ended)
     monkeypatch.setattr(subprocess, "Popen", refuse)
     whole._restart_ended()
-    assert "starts again: exit code 3" in caplog.text
+    assert "is restarted: exit code 3" in caplog.text
     assert "process 0 of the server cannot start" in caplog.text
     assert asked[0]["stdin"] == subprocess.DEVNULL
     whole._restart_ended()

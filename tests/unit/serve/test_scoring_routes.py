@@ -91,15 +91,15 @@ def accepts(client: Client, row: dict[str, Any]) -> bool:
 
 
 WRONG: list[tuple[dict[str, Any], str, str]] = [
-    ({"n": "1"}, "n", "expected a number, found the text '1'"),
+    ({"n": "1"}, "n", "expected a number, found the string '1'"),
     ({"n": True}, "n", "expected a number, found true"),
     ({"n": [1]}, "n", "expected a number, found a list"),
     ({"n": 10**400}, "n", "expected a number of double precision, found a huge number"),
-    ({"i": 1.5}, "i", "expected a whole number of type bigint, found the number 1.5"),
-    ({"i": 2**63}, "i", "expected a whole number of type bigint"),
+    ({"i": 1.5}, "i", "expected an integer of type bigint, found the number 1.5"),
+    ({"i": 2**63}, "i", "expected an integer of type bigint"),
     ({"c": 3}, "c", "expected a text, found the number 3"),
-    ({"c": "\ud800"}, "c", "expected a text of valid Unicode"),
-    ({"l": "a"}, "l", "expected a list, found the text 'a'"),
+    ({"c": "\ud800"}, "c", "expected a string of valid Unicode"),
+    ({"l": "a"}, "l", "expected a list, found the string 'a'"),
     ({"l": ["a", 1]}, "l", "expected a text, found the number 1"),
     ({"more": 1}, "more", "The model has no column 'more'"),
 ]
@@ -125,10 +125,10 @@ def test_other_bodies_are_refused(served: Any) -> None:
     name = next(iter(row))
     missing = {key: value for key, value in row.items() if key != name}
     bodies: list[tuple[Any, int, str]] = [
-        (b"", 400, "no JSON"),
+        (b"", 400, "not valid UTF-8 JSON"),
         (b"[]", 400, "must be a JSON object"),
-        (b'{"a":' * 3000 + b"1" + b"}" * 3000, 400, "no JSON"),
-        (b"\xff\xfe", 400, "no JSON"),
+        (b'{"a":' * 3000 + b"1" + b"}" * 3000, 400, "not valid UTF-8 JSON"),
+        (b"\xff\xfe", 400, "not valid UTF-8 JSON"),
         ({"instances": []}, 400, "it has 'instances'"),
         ({"dataframe_records": [missing]}, 400, f"Column {name} is missing"),
         ({"dataframe_records": [row, missing]}, 400, f"Row 1 has no column '{name}'"),

@@ -98,7 +98,7 @@ def test_rating_levels_and_day_effects_give_level_probabilities(
         ("equal", "All .* ratings are 3.0"),
         ("feature twice", r"1 user_id\(s\) have more than one feature row.*u60"),
         ("feature missing", r"1 user_id\(s\) have ratings but no feature row.*u05"),
-        ("undated", "without a date"),
+        ("undated", "Some ratings have no date"),
     ],
 )
 def test_input_errors_show_the_rows(frames: Frames, change: str, message: str) -> None:

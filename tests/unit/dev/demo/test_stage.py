@@ -74,7 +74,10 @@ def test_ctrl_c_ends_with_one_sentence_and_130(monkeypatch: pytest.MonkeyPatch) 
         threading.Event().wait(10)
 
     monkeypatch.setattr("matchlake.dev.demo.movielens.run_movielens", run)
-    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {each: signal.getsignal(each) for each in numbers}
+    # A shell starts its background jobs with SIGINT ignored, which Python keeps.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         done = CliRunner().invoke(app, ["demo"])
     finally:

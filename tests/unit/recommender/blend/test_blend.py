@@ -108,7 +108,7 @@ def test_new_users_are_folded_into_every_model_or_refused() -> None:
     [
         ({"ease": {}}, "at least 2"),
         ({"ease": {}, "blend": {}}, "a blend cannot contain a blend"),
-        ({"ease": {}, "svd": {}}, "No algorithm 'svd'"),
+        ({"ease": {}, "svd": {}}, "There is no algorithm 'svd'"),
         ({"ease": {}, "als": {"rnk": 3}}, "rnk"),
         ({"ease": {}, "als": {"patience": 2}}, "patience needs a validation part"),
     ],

@@ -113,7 +113,7 @@ def test_null_and_repeated_keys_are_refused_with_their_numbers(tmp_path: Path) -
 
 def test_an_empty_table_replaces_rows_only_if_conf_allows_it(tmp_path: Path) -> None:
     publish(tmp_path, lists(["a"]), about())
-    with pytest.raises(InputError, match="has no row"):
+    with pytest.raises(InputError, match="is not published: it is empty"):
         publish(tmp_path, lists([]), about(2))
     assert publish(tmp_path, lists([]), about(2), allow_empty=True) == 0
     table = ArrowStore(tmp_path).open("recs")
@@ -127,7 +127,7 @@ def test_wrong_keys_are_explained(tmp_path: Path) -> None:
         table.rows(7)
     with pytest.raises(InputError, match="1 to 2 value"):
         table.rows()
-    with pytest.raises(InputError, match="no null"):
+    with pytest.raises(InputError, match="does not accept null"):
         table.rows("a", None)
 
 
