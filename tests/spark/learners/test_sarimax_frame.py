@@ -30,7 +30,7 @@ def test_series_are_those_of_one_process_and_others_have_reasons(spark: SparkSes
     assert fitted["reason"].to_dict() == {
         ("a", "1"): None,
         ("a", "2"): "all 40 values are equal",
-        ("b", "1"): "no row of the time 2024-01-06 00:00:00",
+        ("b", "1"): "no row has the time 2024-01-06 00:00:00",
         ("b", "2"): None,
     }
     known = {

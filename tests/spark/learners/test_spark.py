@@ -101,7 +101,7 @@ def test_head_equals_the_model_of_spark(frame: DataFrame, tmp_path: Path, name: 
         (
             "LogisticRegression",
             {},
-            "No estimator 'LogisticRegression' of pyspark.ml for",
+            "pyspark.ml has no estimator 'LogisticRegression' for",
         ),
         ("GBTRegressor", {"maxDepht": 3}, "no parameter 'maxDepht'. Did you mean maxDepth"),
         ("GBTRegressor", {"maxDepth": "deep"}, "GBTRegressor: maxDepth: "),

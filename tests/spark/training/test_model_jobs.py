@@ -195,13 +195,13 @@ def test_an_equal_model_stays_challenger_and_other_rows_cannot_be_compared(
 
 BAD = {
     "no_label": ({"label": "nothing"}, "Missing column.*nothing.*Did you mean|Available"),
-    "empty": ({"label": "empty"}, "has 240 rows, and none of them has a value of empty"),
+    "empty": ({"label": "empty"}, "has 240 rows, but none of them has a value of empty"),
     "one_class": ({"label": "same"}, "All training rows have the label 'x'"),
-    "too_many": ({"max_rows": 10}, r"has 227 rows, and models.too_many.max_rows allows 10"),
+    "too_many": ({"max_rows": 10}, r"has 227 rows, but models.too_many.max_rows allows 10"),
     "fraction": ({"label": "spent"}, "the label spent is double, which is not a class"),
     "text": (
         {"label": "city", "task": "regression", "features": {"age": {"kind": "min_max"}}},
-        "is string, and a regression needs a number",
+        "is string, but a regression needs a number",
     ),
     "unknown": (
         {"trainer": {"kind": "sklearn", "estimator": "SuperModel"}},
@@ -231,8 +231,8 @@ def test_each_bad_model_is_named_with_its_cause_and_a_leak_is_a_warning(
     assert causes.keys() == {f"models.{name}" for name in BAD}
     for name, (_, text) in BAD.items():
         assert re.search(text, causes[f"models.{name}"]), name
-    assert "models.leak: feature twice decides the label bought alone" in caplog.text
-    assert "13 of 240 rows are left out: they have no value of bought" in caplog.text
+    assert "models.leak: feature twice alone determines the label bought" in caplog.text
+    assert "13 of 240 rows are left out because they have no value of bought" in caplog.text
     assert registered_model(config, at.tracker, "leak").tracker.champion() is not None
 
 
