@@ -88,8 +88,9 @@ def check_features(data: TrainingData, name: str, *, missing: bool, largest: flo
         beyond = np.asarray((np.abs(data.matrix) > largest).any(axis=0))
     if beyond.any():
         raise InputError(
-            f"{name} does not accept infinite values, or values above {largest:.3g}, but these "
-            f"features have some: {_listed(data, beyond)}. Scale or clip them first."
+            f"{name} does not accept infinite values, or absolute values above "
+            f"{largest:.3g}, but these features have some: {_listed(data, beyond)}. Scale or clip "
+            "them first."
         )
 
 

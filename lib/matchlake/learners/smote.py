@@ -259,7 +259,7 @@ def _check(data: TrainingData, slots: Slots, name: str) -> None:
     if huge.any():
         names = [each for each, flag in zip(data.columns, huge, strict=True) if flag]
         raise InputError(
-            f"{name} does not accept infinite values, or values above {_LARGEST:g}: "
+            f"{name} does not accept infinite values, or absolute values above {_LARGEST:g}: "
             f"{', '.join(names[:10])}."
         )
 

@@ -124,7 +124,7 @@ def without_champion_training_rows(
     except (PySparkException, Py4JError) as error:
         if not is_gone(error):
             raise
-        message = f"version {version} of {INTERACTIONS.name}, its training data, was deleted"
+        message = f"version {version} of {INTERACTIONS.name}, its training data, no longer exists"
         raise ModelGoneError(message) from error
     if not known:
         return parts

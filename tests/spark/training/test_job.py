@@ -225,7 +225,9 @@ def test_training_rows_of_the_champion_are_not_evaluated(product: Product) -> No
     assert [tuple(row) for row in left.collect()] == [("u3", pair.item_id)]
     assert without_champion_training_rows(champion, tracker, lakehouse, then, params) is then
     tracker = cast("Tracker", SimpleNamespace(input_version=lambda *_: 10_000))
-    with pytest.raises(ModelError, match=r"version 10000 of silver\.interactions.*no longer kept"):
+    with pytest.raises(
+        ModelError, match=r"version 10000 of silver\.interactions.*no longer exists"
+    ):
         without_champion_training_rows(champion, tracker, lakehouse, parts, params)
 
 

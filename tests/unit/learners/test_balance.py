@@ -140,12 +140,12 @@ def test_a_seed_decides_and_more_rows_begin_with_the_same_ones() -> None:
 @pytest.mark.parametrize(
     ("changed", "params", "message"),
     [
-        ({"rare": 5}, SmoteParams(), "neighbors=5 needs 6 rows of a class, and the class rare"),
+        ({"rare": 5}, SmoteParams(), "neighbors=5 needs 6 rows of a class, but the class rare"),
         ({"rare": 1}, SmoteParams(), "The class rare has a single row"),
         ({"nan": True}, SmoteParams(), "does not accept missing values.*: b"),
         ({"huge": np.inf}, SmoteParams(), "does not accept infinite values, .* above 1e.150: b"),
         ({"huge": -1e200}, SmoteParams(), "does not accept infinite values, .* above 1e.150: b"),
-        ({"weights": True}, SmoteParams(), "SMOTE makes no weights"),
+        ({"weights": True}, SmoteParams(), "SMOTE does not make weights"),
         ({"numbers": False}, SmoteParams(), "there is no numeric feature"),
         ({}, SmoteParams(ratio={"rear": 1.0}), "no class 'rear'. Did you mean rare"),
     ],
@@ -249,20 +249,24 @@ def test_kinds_of_smote_put_rows_beside_chosen_ones_only(params: SyntheticRows) 
 @pytest.mark.parametrize(
     ("shift", "params", "message"),
     [
-        (0.0, BorderlineSmoteParams(danger_neighbors=340), "needs 341 rows, and there are 340"),
+        (0.0, BorderlineSmoteParams(danger_neighbors=340), "needs 341 rows, but there are 340"),
         (0.0, BorderlineSmoteParams(neighbors=40), "neighbors=40 needs 41 rows of a class"),
         (0.0, AdasynParams(neighbors=40), "neighbors=40 needs 41 rows of a class"),
         (1e6, BorderlineSmoteParams(), "no row of the class rare is in danger"),
-        (1e6, AdasynParams(), "no row of the class rare has one of another class among its 5"),
-        (0.0, AdasynParams(ratio=41 / 300), "1 rows for the class rare are half a row or less"),
+        (1e6, AdasynParams(), "no row of the class rare has a row of another class among its 5"),
+        (
+            0.0,
+            AdasynParams(ratio=41 / 300),
+            "1 rows for the class rare are at most half a row for each of its 40",
+        ),
         (np.nan, BorderlineSmoteParams(), "Borderline-SMOTE does not accept missing values"),
         (np.nan, AdasynParams(), "ADASYN does not accept missing values, .*: a. Give them another"),
         (
             np.inf,
             AdasynParams(),
-            "ADASYN does not accept infinite values, and none above 1e.150: a",
+            "ADASYN does not accept infinite values, or absolute values above 1e.150: a",
         ),
-        (-1e200, BorderlineSmoteParams(), "Borderline-SMOTE takes no infinite values"),
+        (-1e200, BorderlineSmoteParams(), "Borderline-SMOTE does not accept infinite values"),
         (0.0, AdasynParams(ratio={"rear": 1.0}), "no class 'rear'. Did you mean rare"),
     ],
 )

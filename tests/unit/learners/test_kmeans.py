@@ -166,7 +166,7 @@ def test_k_above_the_distinct_rows(caplog: pytest.LogCaptureFixture) -> None:
 def test_bad_rows_are_refused() -> None:
     matrix = blobs(20)
     matrix[3, 1] = np.nan
-    with pytest.raises(InputError, match=r"kmeans takes no missing values.*b"):
+    with pytest.raises(InputError, match=r"kmeans does not accept missing values.*b"):
         fitted(matrix)
     with pytest.raises(InputError, match="no training rows"):
         fit_head(TrainingData(matrix[:0], COLUMNS), KmeansParams(k=2), "clustering", 1)

@@ -120,7 +120,7 @@ def test_classes_are_named_in_the_request_and_none_is_missing_in_r(tmp_path: Pat
     [
         ("sys.exit('no such package')", "failed with exit code 1: no such package"),
         ("time.sleep(60)", "did not end within 0.5 seconds"),
-        ("pass", "wrote no head.json"),
+        ("pass", "without writing head.json"),
         ("(folder / 'head.json').write_text('{')", "not valid: Expecting property name"),
         ("(folder / 'head.json').write_text('[]')", "a head that is not valid"),
         ("(folder / 'head.json').write_text('[' * 100000)", "a head that is not valid"),
@@ -140,5 +140,5 @@ def test_a_missing_program_and_a_missing_script_are_named(tmp_path: Path) -> Non
     with pytest.raises(ParameterError, match="needs no-such-R, which is not installed"):
         fit_head(data, RParams(script="x.R", program="no-such-R"), "regression", 1)
     params = stand_in(tmp_path, "pass").model_copy(update={"script": "missing.R"})
-    with pytest.raises(ParameterError, match=r"script is missing\.R, and there is no such file"):
+    with pytest.raises(ParameterError, match=r"script is missing\.R, but this file does not exist"):
         fit_head(data, params, "regression", 1)

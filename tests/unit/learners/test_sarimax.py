@@ -83,13 +83,13 @@ CHANGED = {
         ("short", "6 known periods; this model needs"),
         ("none", "0 known periods; this model needs"),
         ("constant", "all 60 values are equal"),
-        ("gap", "no row of the time 2020-08-01 00:00:00, and 1 more gaps"),
-        ("null", "1 periods without a value before the last known one"),
-        ("twice", "two rows of the time 2020-04-01"),
+        ("gap", "no row has the time 2020-08-01 00:00:00, and 1 more gaps"),
+        ("null", "1 periods before the last known one have no value"),
+        ("twice", "two rows have the time 2020-04-01"),
         ("off", "the time 2020-04-02 00:00:00 does not fit the frequency MS"),
         ("infinite", "values are infinite"),
         ("price", "an exogenous value is missing or infinite"),
-        ("time", "a row without a time"),
+        ("time", "a row has no time"),
     ],
 )
 def test_a_series_that_cannot_be_fitted_has_a_reason(name: str, reason: str) -> None:
@@ -131,5 +131,5 @@ def test_orders_that_make_no_model_are_refused(chosen: dict[str, Any], message: 
 
 
 def test_an_unknown_frequency_is_refused() -> None:
-    with pytest.raises(ParameterError, match="frequency is 'monthly', which is no frequency"):
+    with pytest.raises(ParameterError, match="frequency is 'monthly', which is not a frequency"):
         check_frequency(SarimaxParams(frequency="monthly"))

@@ -184,13 +184,13 @@ def test_p_values_are_corrected_for_their_number() -> None:
     ("label", "params", "text"),
     [
         ("yy", {}, r"Missing column\(s\).*yy.*Did you mean y"),
-        ("y", {"method": "pearson"}, "pearson needs a label of numbers here, and y is string"),
+        ("y", {"method": "pearson"}, "pearson needs a numeric label here, but y is string"),
         (
             "z",
             {"method": "chi_square"},
             "chi_square needs a label of classes .* is double",
         ),
-        ("nothing", {}, "keeps no feature by anova. x: fewer than two groups"),
+        ("nothing", {}, "anova keeps no feature. x: fewer than two groups"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(label: str, params: Any, text: str) -> None:

@@ -160,8 +160,8 @@ def test_rows_that_cannot_be_learned_from_are_refused(
     ("name", "params", "task", "message"),
     [
         ("RandomForrestRegressor", {}, "regression", "Did you mean RandomForestRegressor"),
-        ("SVC", {}, "classification", "No estimator 'SVC'.*LogisticRegression"),
-        ("KMeans", {}, "regression", "KMeans is for clustering, and the task is regression"),
+        ("SVC", {}, "classification", "There is no estimator 'SVC'.*LogisticRegression"),
+        ("KMeans", {}, "regression", "KMeans is for clustering, but the task is regression"),
         ("Ridge", {"alfa": 1}, "regression", "no parameter 'alfa'. Did you mean alpha"),
         ("Ridge", {"alpha": "big"}, "regression", "Ridge: The 'alpha' parameter"),
         ("HistGradientBoostingRegressor", {"categorical_features": [0]}, "regression", "no param"),

@@ -80,5 +80,5 @@ def test_what_has_no_threshold_is_refused() -> None:
     data = rows()
     few = TrainingData(data.matrix[:30], COLUMNS, np.array(["a"] * 27 + ["b"] * 3, object))
     head = fit_head(few, SklearnParams(estimator="LogisticRegression"), "classification", 1)
-    with pytest.raises(InputError, match="folds=5 needs 5 rows of each class, and one class has 3"):
+    with pytest.raises(InputError, match="folds=5 needs 5 rows of each class, but one class has 3"):
         with_threshold(head, few, ThresholdParams(), 1, lambda _part: head)

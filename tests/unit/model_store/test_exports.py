@@ -153,8 +153,8 @@ def _damaged_comparison(path: Path) -> None:
     [
         (_without_comparison, "has no comparison"),
         (_damaged_comparison, "is damaged"),
-        (lambda path: path.write_bytes(b"no model"), "is no ONNX model|has no comparison"),
-        (lambda path: path.write_bytes(b""), "is no ONNX model|has no comparison"),
+        (lambda path: path.write_bytes(b"no model"), "is not an ONNX model|has no comparison"),
+        (lambda path: path.write_bytes(b""), "is not an ONNX model|has no comparison"),
         (lambda path: path.unlink(), "does not exist"),
     ],
 )

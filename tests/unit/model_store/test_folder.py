@@ -88,7 +88,7 @@ def cut_manifest(folder: Path) -> None:
 
 
 DAMAGE = {
-    "no manifest": (lambda f: (f / "manifest.json").unlink(), "holds no model"),
+    "no manifest": (lambda f: (f / "manifest.json").unlink(), "is not a complete model"),
     "manifest cut short": (cut_manifest, "incomplete"),
     "manifest of something else": (
         lambda f: (f / "manifest.json").write_text("[]"),
@@ -100,9 +100,9 @@ DAMAGE = {
         "matchlake 9.9 in format 4.*Upgrade",
     ),
     "older": (lambda f: edit_manifest(f, format_version=2), "in format 2.*Train"),
-    "unknown key": (lambda f: edit_manifest(f, kind="svd"), r"not as it was written \(kind\)"),
+    "unknown key": (lambda f: edit_manifest(f, kind="svd"), r"is damaged \(kind\)"),
     "unknown algorithm": (lambda f: edit_manifest(f, algorithm="svd"), "'svd'.*als.*Upgrade"),
-    "unknown parameter": (lambda f: edit_manifest(f, params={"rnk": 3}), r"written \(rnk\)"),
+    "unknown parameter": (lambda f: edit_manifest(f, params={"rnk": 3}), r"is damaged \(rnk\)"),
     "file missing": (lambda f: (f / "items" / "part-0.parquet").unlink(), "is missing"),
     "file cut short": (truncate, "were written"),
     "file damaged": (flip_a_bit, "SHA-256"),

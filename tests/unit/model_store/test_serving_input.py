@@ -29,7 +29,7 @@ def test_columns_of_different_lengths_are_refused() -> None:
     with pytest.raises(SchemaError, match=r"user_id 2, item_id 1.*dataframe_records"):
         rows_of(sent, "user_id", "item_id")
     flat = pd.DataFrame([{"user_id": ["a", "b"], "exclude_seen": ["x", "y"]}])
-    with pytest.raises(SchemaError, match="exclude_seen 'x' is no list"):
+    with pytest.raises(SchemaError, match="exclude_seen 'x' is not a list"):
         exclusions_of(rows_of(flat, "user_id"), {"x": 0})
 
 

@@ -34,7 +34,7 @@ def space_of(space: dict[str, Any], target: Target = ALS) -> Space:
         ({"rank": {"low": 9, "high": 8}}, "low 9 is above high 8"),
         ({"rank": {"low": 9}}, r"give a list of values, or a range"),
         ({"rank": {"low": 1, "high": 9, "values": [1]}}, "exclude each other"),
-        ({"nu": {"low": 0, "high": 1, "log": True}}, "needs a low above 0, and it is 0"),
+        ({"nu": {"low": 0, "high": 1, "log": True}}, "needs a low above 0, but low is 0"),
         ({"nu": {"low": 0.1, "high": 1, "log": True, "step": 0.1}}, "cannot have a step"),
         ({"nu": {"low": 0.1, "high": 1, "step": 0}}, "greater than 0"),
         ({"nu": {"low": 0.1, "high": float("inf")}}, "finite"),
@@ -76,7 +76,9 @@ def test_what_the_trainer_never_takes_is_refused(
 def test_a_rule_over_several_fields_is_left_to_the_trial() -> None:
     space = space_of({"nonnegative": [True, False], "solver": ["cg", "auto"], "patience": [2]})
     assert space.count() == 4
-    with pytest.raises(ParameterError, match="nonnegative=True cannot go with solver='cg'"):
+    with pytest.raises(
+        ParameterError, match="nonnegative=True cannot be combined with solver='cg'"
+    ):
         ALS.with_values({"nonnegative": True, "solver": "cg"})
 
 
@@ -101,7 +103,7 @@ def test_the_type_of_a_range_is_that_of_its_field() -> None:
 
 def test_a_grid_needs_steps() -> None:
     for bounds in ({"low": 0.1, "high": 1}, {"low": 0.1, "high": 1, "log": True}):
-        with pytest.raises(ParameterError, match=r"space\.nu: a grid needs single values"):
+        with pytest.raises(ParameterError, match=r"space\.nu: a grid needs separate values"):
             space_of({"nu": bounds}).count()
     space = space_of({"nu": {"low": 0.1, "high": 0.45, "step": 0.1}})
     assert [each["nu"] for each in space.combinations()] == pytest.approx([0.1, 0.2, 0.3, 0.4])

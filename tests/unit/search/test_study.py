@@ -135,7 +135,7 @@ def test_the_budget_may_be_seconds_or_no_improvement(tmp_path: Path) -> None:
     assert found.reason == "0.3 seconds have passed"
     found = run(tmp_path / "b", lambda _, report: float(report.number), no_improvement=4)
     assert [trial.number for trial in found.trials] == [0, 1, 2, 3, 4]
-    assert found.reason == "4 trials in a row were no better"
+    assert found.reason == "4 trials in a row were not better"
 
 
 def pruned(folder: Path, **params: Any) -> Result:

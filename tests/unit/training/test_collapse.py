@@ -27,7 +27,7 @@ def test_lists_that_differ_are_learned() -> None:
     [
         (lists(100, same=95), "95% of 100 users have the same list"),
         (lists(100, score=-9e-5), "the largest score is 9e-05"),
-        (lists(100, score=0.0), "the largest score is 0, so that no item differs"),
+        (lists(100, score=0.0), "the largest score is 0, so all items have nearly the same score"),
         ([*lists(100), Listed(1, 3, "x", math.nan)], "some scores are infinite or NaN"),
     ],
 )

@@ -120,7 +120,12 @@ def test_columns_of_a_group_are_shuffled_together() -> None:
 @pytest.mark.parametrize(
     ("label", "params", "by", "message"),
     [
-        ("label", {"metric": "roc_auc"}, "columns", "metric 'roc_auc' is none of regression"),
+        (
+            "label",
+            {"metric": "roc_auc"},
+            "columns",
+            "metric 'roc_auc' is not a metric of regression",
+        ),
         ("truth", {}, "columns", "truth"),
         ("label", {"groups": {"g": ["d"]}}, "columns", "the columns that the model reads: d"),
         ("label", {"groups": {"g": ["a"], "h": ["a"]}}, "columns", "a is in two groups"),

@@ -38,7 +38,7 @@ def test_a_difference_by_chance_does_not_change_the_champion() -> None:
     found = compare("rmse", better, worse, GATE, 3)
     assert found.is_better
     assert 0.5 < found.won < 0.95
-    assert decided(found).reason.startswith("not surely better: rmse")
+    assert decided(found).reason.startswith("not significantly better: rmse")
     assert decided(found).alias == "challenger"
     sure = GateParams(confidence=None)
     assert decided(compare("rmse", better, worse, sure, 3), sure).alias == CHAMPION
@@ -67,7 +67,9 @@ def test_a_model_no_better_than_a_constant_stays_challenger() -> None:
     better = compare("rmse", regression(0.5), regression(1.0), GATE, 3)
     decision = decide(better, constant, GATE, WITHOUT)
     assert decision.alias == "challenger"
-    assert "no better than a constant prediction: rmse 1.000000 against 1.000000" in decision.reason
+    assert (
+        "not better than a constant prediction: rmse 1.000000 against 1.000000" in decision.reason
+    )
     allowed = GateParams(resamples=100, require_better_than_constant=False)
     assert decide(better, constant, allowed, WITHOUT).alias == CHAMPION
     assert decide(None, None, GATE, WITHOUT) is WITHOUT

@@ -88,6 +88,6 @@ def test_the_card_says_what_was_fitted_and_why_it_has_its_alias() -> None:
         "| rmse | 0.500000 | 0.750000 |",
         "| mae |  | 0.500000 |",
         "| f | x | number | 1 |",
-        "**Possible leak**: each of these decides the label alone: f.",
+        "**Possible leak**: each of these alone determines the label: f.",
     ):
         assert line in card.splitlines()
