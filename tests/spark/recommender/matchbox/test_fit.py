@@ -125,5 +125,5 @@ def test_missing_columns_are_named(frames: Frames) -> None:
     ratings, users, _ = frames
     with pytest.raises(SchemaError, match="rating"):
         fit_matchbox(ratings.drop("rating"), params=PARAMS)
-    with pytest.raises(SchemaError, match="no column beside user_id"):
+    with pytest.raises(SchemaError, match="no column besides user_id"):
         fit_matchbox(ratings, user_features=users.select("user_id"), params=PARAMS)
