@@ -142,7 +142,7 @@ def test_null_and_repeated_keys_are_refused_with_their_numbers(
         with pytest.raises(InputError, match=match):
             publish(store, TextRows(table, LISTS), about(2))
     assert version(store) == about(1)
-    with pytest.raises(InputError, match="has no row"):
+    with pytest.raises(InputError, match="is not published: it is empty"):
         publish(store, lists(0, 3), about(3))
     publish(store, lists(5, 4), about(4))
     assert left_over(server, store) == ["recs"]
