@@ -47,6 +47,7 @@ class DeltaFiles:
 
     table: str
     folder: str
+    version: int
     files: tuple[str, ...] = field(repr=False)
     size: int
     """Bytes of the files."""
@@ -95,6 +96,7 @@ def open_files(lake: Lakehouse, table: str) -> DeltaFiles:
     return DeltaFiles(
         table=table,
         folder=folder,
+        version=opened.version(),
         files=files,
         size=sum(actions["size_bytes"].to_pylist()) if files else 0,
         schema=schema,
@@ -167,6 +169,8 @@ def overwrite_files(
             commit_properties=deltalake.CommitProperties(max_commit_retries=0),
         )
     except deltalake.exceptions.DeltaError as error:
+        if new and _names(target, Path(new[0].path).name):  # only work after the commit failed
+            return
         raise TableError(
             f"{target.table} was not replaced: {error}. If another run wrote the table, run again."
         ) from None
@@ -187,7 +191,18 @@ def _statistics(file: NewFile, columns: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def remove_files(folder: str, prefix: str) -> None:
-    """Removes the files below the folder whose names begin so: those that no commit names."""
-    for each in Path(folder).rglob(f"{prefix}*"):
-        each.unlink(missing_ok=True)
+def remove_files(target: DeltaFiles, prefix: str) -> None:
+    """Removes the files of a table whose names begin with `prefix`, if no new commit names them.
+
+    An interruption may come after the commit, which then needs the files.
+    """
+    if not _names(target, prefix):
+        for each in Path(target.folder).rglob(f"{prefix}*"):
+            each.unlink(missing_ok=True)
+
+
+def _names(target: DeltaFiles, text: str) -> bool:
+    """Whether a commit after the version of `target` has `text`, such as the name of a file."""
+    commits = (Path(target.folder) / "_delta_log").glob("*.json")
+    new = [each for each in commits if each.stem.isdigit() and int(each.stem) > target.version]
+    return any(text in each.read_text(encoding="utf-8") for each in new)

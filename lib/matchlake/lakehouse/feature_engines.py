@@ -40,7 +40,7 @@ from matchlake.schemas import Column, TableSpec
 _log = logging.getLogger(__name__)
 
 _LARGEST = 50_000_000_000
-"""Bytes of Parquet up to which `auto` chooses DuckDB, which is one process."""
+"""`auto` chooses DuckDB up to this size of the source, in bytes: one process reads all files."""
 _SPARSE = 'STRUCT(indices INTEGER[], "values" DOUBLE[])'
 _FILE = "256MB"
 
@@ -53,13 +53,13 @@ class Engine(Protocol):
         """The schema of the source."""
 
     def fit(self, features: FeatureSet, previous: FeatureModel | None) -> FeatureModel:
-        """The fitted set."""
+        """Returns the fitted set."""
 
     def replace(self, model: FeatureModel, params: FeatureTable, spec: TableSpec) -> None:
         """Replaces the rows of the feature table, which exists, in one commit."""
 
     def count_unknown(self, model: FeatureModel) -> dict[str, int]:
-        """The counts of `FeatureModel.count_unknown`."""
+        """Returns the counts of `FeatureModel.count_unknown`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class SparkEngine:
         return self.source.schema
 
     def fit(self, features: FeatureSet, previous: FeatureModel | None) -> FeatureModel:
-        """The fitted set; one Spark job."""
+        """Returns the fitted set; one query."""
         return fit_features(self.source, features, previous)
 
     def replace(self, model: FeatureModel, params: FeatureTable, spec: TableSpec) -> None:
@@ -83,7 +83,7 @@ class SparkEngine:
         self.lake.replace(feature_rows(model, params, self.source), spec)
 
     def count_unknown(self, model: FeatureModel) -> dict[str, int]:
-        """The counts; one Spark job."""
+        """Returns the counts; one Spark job."""
         return model.count_unknown(self.source).collect()[0].asDict()
 
 
@@ -96,11 +96,11 @@ class DuckdbEngine:
     schema: StructType = field(repr=False)
 
     def fit(self, features: FeatureSet, previous: FeatureModel | None) -> FeatureModel:
-        """The fitted set; one query."""
+        """Returns the fitted set; one query."""
         return fit_features(self.table, features, previous)
 
     def count_unknown(self, model: FeatureModel) -> dict[str, int]:
-        """The counts; one query."""
+        """Returns the counts; one query."""
         counts = ", ".join(model.sql_counts(DUCKDB))
         found = self.table.engine.execute(f"SELECT {counts} FROM {self.table.relation}")
         names = [column[0] for column in found.description or ()]
@@ -126,11 +126,11 @@ class DuckdbEngine:
                 self._check_constraints(model, params, new)
                 overwrite_files(target, new, schema.json(), spec.statistics)
         except BaseException:
-            remove_files(target.folder, prefix)
+            remove_files(target, prefix)
             raise
 
     def _rows(self, model: FeatureModel, params: FeatureTable, spec: TableSpec) -> str:
-        """The query of the rows: columns and types of `spec`, without erased users."""
+        """Returns the query of the rows, with the columns of `spec` and without erased users."""
         if params.split_by:
             self._check_partitions(params, self.table.types[params.split_by])
         query = model.to_sql(self._kept(spec), "duckdb", params.layout)

@@ -1,6 +1,7 @@
 """Local Delta tables as files, without Spark: what can be read and overwritten, and the commit."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
 
 from matchlake.errors import EngineError, TableError
 from matchlake.io.delta import Lakehouse
@@ -98,10 +100,31 @@ def test_two_runs_at_once_one_of_them_fails(tmp_path: Path, *, filled: bool) -> 
     overwrite_files(targets[0], [new_file(table, "b.parquet", 2)], SCHEMA, [])
     with pytest.raises(TableError, match=r"gold\.t was not replaced"):
         overwrite_files(targets[1], [new_file(table, "c.parquet", 1)], SCHEMA, [])
-    remove_files(str(table), "c.parquet")
+    remove_files(targets[1], "c.parquet")
     assert DeltaTable(table).to_pyarrow_table().num_rows == 2
     there = ["a.parquet", "b.parquet"] if filled else ["b.parquet"]
     assert sorted(path.name for path in table.glob("*.parquet")) == there
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, DeltaError])
+def test_files_of_a_commit_stay_if_the_writer_fails_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    table = declare(tmp_path)
+    commit = DeltaTable.create_write_transaction
+
+    def commit_and_fail(*given: Any, **named: Any) -> None:
+        commit(*given, **named)
+        raise error("after the commit")
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", commit_and_fail)
+    target = open_files(lake_in(tmp_path), "gold.t")
+    new = [new_file(table, "a.parquet", 3)]
+    interrupted = pytest.raises(KeyboardInterrupt) if error is KeyboardInterrupt else nullcontext()
+    with interrupted:
+        overwrite_files(target, new, SCHEMA, [])
+    remove_files(target, "a.parquet")
+    assert DeltaTable(table).to_pyarrow_table().num_rows == 3
 
 
 @pytest.mark.parametrize(
