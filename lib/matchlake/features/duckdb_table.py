@@ -25,7 +25,7 @@ _TYPES = {
 }
 _DECIMAL = re.compile(r"decimal\((\d+),(\d+)\)")
 _EXACT_DIGITS = 15
-"""Decimals of so many digits become the nearest double in every engine."""
+"""Decimals with at most this many digits become the nearest double in every engine."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class DuckTable:
 
     @property
     def relation(self) -> str:
-        """SQL that FROM takes: the columns in their types."""
+        """Returns SQL for FROM: a subquery with the columns in their types."""
         there, texts = self._columns_of_files(), []
         for name, kind in self.types.items():
             column = DUCKDB.identifier(name)

@@ -5,7 +5,7 @@ most 1, and is cut into three parts of 26 bits. Sums of parts are integers, so t
 order; digits below 2^-78 of the largest value are lost. The mean is the rounded exact mean. The
 deviation is about a center near the mean, so that no digits cancel; its relative error is 1e-15.
 
-The SQL is the same in Spark and in DuckDB.
+The SQL is the same in Spark and in DuckDB. `engine/exact_sums.py` cuts in the same way for arrays.
 """
 
 import math
@@ -21,7 +21,7 @@ _LOWEST, _HIGHEST = -1000, 1023
 
 
 def moment_columns(number: str, finite: str, needs: Collection[str]) -> dict[str, str]:
-    """SQL for the values whose moments `needs` names, by column name.
+    """Returns SQL for the values whose moments `needs` names, by column name.
 
     `finite` is SQL for the column `number` with null for NaN and infinities.
     """
@@ -34,7 +34,7 @@ def moment_columns(number: str, finite: str, needs: Collection[str]) -> dict[str
 
 
 def figures(number: str, needs: Collection[str], found: Mapping[str, Any]) -> dict[str, Any]:
-    """The needed ones of mean, std, log_mean and log_std, from the values of `sum_columns`."""
+    """Returns the needed ones of mean, std, log_mean and log_std, from `sum_columns`."""
     answers: dict[str, Any] = {}
     for prefix, letter in (("", "x"), ("log_", "l")):
         wanted = {f"{prefix}mean", f"{prefix}std"} & set(needs)
@@ -46,7 +46,7 @@ def figures(number: str, needs: Collection[str], found: Mapping[str, Any]) -> di
 
 
 def range_columns(name: str) -> list[str]:
-    """Select list entries, aggregates of the column `name`: what the scale follows from."""
+    """Returns aggregates of the column `name`, from which its scale is computed."""
     return [
         f"max(abs({name})) AS {name}_most",
         f"avg({name}) AS {name}_avg",
@@ -56,7 +56,7 @@ def range_columns(name: str) -> list[str]:
 
 
 def scale_stages(names: Sequence[str]) -> list[list[str]]:
-    """Select lists over one row of `range_columns`, each over the one before."""
+    """Returns select lists; the first reads `range_columns`, the others the list before."""
     exponents, centers, spreads = ["*"], ["*"], ["*"]
     for name in names:
         exponents.append(f"{_exponent(f'{name}_most')} AS {name}_e")
@@ -70,7 +70,7 @@ def scale_stages(names: Sequence[str]) -> list[list[str]]:
 
 
 def value_stages(names: Sequence[str]) -> list[list[str]]:
-    """Select lists over rows with the columns and their scales: NAME_t and NAME_d, scaled."""
+    """Returns select lists over rows with their scales; they add the scaled NAME_t, NAME_d."""
     scaled, centered = ["*"], ["*"]
     for name in names:
         scaled.append(f"{name} * pow(2e0, -{name}_e) AS {name}_t")
@@ -79,7 +79,7 @@ def value_stages(names: Sequence[str]) -> list[list[str]]:
 
 
 def sum_columns(name: str) -> dict[str, str]:
-    """Aggregates over rows of `value_stages`, by name: the scales, and the sums of parts."""
+    """Returns aggregates over the rows of `value_stages`: the scales, and the sums of parts."""
     found = {f"{name}_{part}": f"max({name}_{part})" for part in "ecf"}
     found[f"{name}_n"] = f"count({name})"
     for letter, value in (("t", f"{name}_t"), ("y", f"{name}_d * {name}_d")):
@@ -89,7 +89,7 @@ def sum_columns(name: str) -> dict[str, str]:
 
 
 def moments(name: str, found: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """The mean and the population's deviation from the values of `sum_columns`; None without."""
+    """Returns the mean and the population deviation from `sum_columns`; None without values."""
     rows = found[f"{name}_n"]
     if not rows:
         return None, None

@@ -87,5 +87,5 @@ class RuleSet(NamedTuple):
 
 
 def types_of(columns: Columns) -> dict[str, str]:
-    """The types of the declared columns by name."""
+    """Returns the types of the declared columns, by name."""
     return {name: column.type for name, column in columns.items()}

@@ -24,7 +24,7 @@ _READ = {"timestampNtz", "vacuumProtocolCheck"}
 _WRITTEN = {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", *_READ}
 """Features of a table that a whole overwrite can respect."""
 _TEXT_STATISTICS = 32
-"""The longest text that is kept as minimum or maximum of a file."""
+"""Longer strings are not kept as minimum or maximum of a file."""
 
 
 class NewFile(NamedTuple):
@@ -66,7 +66,7 @@ class DeltaFiles:
 
 
 def can_open() -> str | None:
-    """Why no Delta table can be read as files here; None if one can."""
+    """Returns why no Delta table can be read as files here; None if it is possible."""
     if on_databricks():
         return "the platform manages the tables"
     missing = [name for name in ("duckdb", "deltalake") if importlib.util.find_spec(name) is None]

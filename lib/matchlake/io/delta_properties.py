@@ -64,7 +64,7 @@ def add_constraints(lake: Lakehouse, table: str, declared: Mapping[str, str]) ->
 
 
 def undeclared_constraints(properties: Mapping[str, str], declared: Mapping[str, str]) -> list[str]:
-    """The constraints of a table with these properties that are not those of `declared`."""
+    """Returns the constraints in `properties` that the product did not add from `declared`."""
     held = _declared(properties)
     ours = {name.lower() for name, text in declared.items() if held.get(name) == text}
     names = [key.removeprefix(_CONSTRAINT) for key in properties if key.startswith(_CONSTRAINT)]

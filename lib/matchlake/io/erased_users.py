@@ -63,7 +63,7 @@ class ErasedUsers:
         return cast("SparkColumn", names_erased(F.struct(*columns)))
 
     def has(self, user: str) -> bool:
-        """Whether the user with this id, as text, was erased."""
+        """Whether the user with this id, given as a string, was erased."""
         return self.salt.hash(user) in self.hashes
 
     def removed_from(self, rows: DataFrame, columns: Iterable[str]) -> DataFrame:

@@ -219,6 +219,8 @@ def duckdb_engine(
         raise EngineError(reason)
     source = open_files(lake, params.source)
     source.require("read")
+    if lake.exists(params.table):  # Known before the fit, so that Spark need not fit again.
+        open_files(lake, params.table).require("overwrite")
     if automatic and source.size > _LARGEST:
         raise EngineError(f"{params.source} has {source.size / 1e9:.0f} GB of Parquet")
     schema = StructType.fromJson(dict(source.schema))

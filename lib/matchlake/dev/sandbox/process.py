@@ -53,7 +53,7 @@ def spawn_detached(command: list[str], output: Path) -> int:
 
 
 def _inherited() -> list[int]:
-    """The open files that this process would hand on, beside the three standard ones."""
+    """Returns the open files that a child process would inherit, except the standard three."""
     found = []
     for number in map(int, os.listdir("/dev/fd")):  # noqa: PTH208 - numbers
         with suppress(OSError):

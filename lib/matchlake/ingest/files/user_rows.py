@@ -21,7 +21,7 @@ from matchlake.ingest.parse.user_match import (
 
 
 def row_match(source: LakeSource, user: str) -> Callable[[str | None], Match | None]:
-    """The function that matches the text of a quarantined row of the source."""
+    """Returns a function: whether the text of a quarantined row names or mentions the user."""
     paths = _row_paths(source)
     is_named = names_user(paths, user)
     mentions = mentions_user(user)
@@ -42,7 +42,7 @@ def row_match(source: LakeSource, user: str) -> Callable[[str | None], Match | N
 
 
 def row_users(source: LakeSource) -> Callable[[str | None], list[str]]:
-    """The function that gives the users whom the text of a quarantined row names."""
+    """Returns a function: the users that the text of a quarantined row names."""
     paths, is_json = _row_paths(source), source.format == "json"
     torn = torn_users(paths) if is_json else None
 

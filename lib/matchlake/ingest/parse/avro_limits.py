@@ -39,7 +39,10 @@ _UNCOUNTED = 2**60
 
 @dataclass(eq=False)
 class _Node:
-    """A type of a schema. Before `_measure`, the bounds are those of a recursive use."""
+    """A type of a schema, with bounds of its values.
+
+    The defaults of the bounds hold for a type that contains itself; `_measure` lowers the others.
+    """
 
     kind: str
     inside: list["_Node"] = field(default_factory=list)

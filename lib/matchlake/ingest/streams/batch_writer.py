@@ -318,7 +318,7 @@ def _not_contiguous(last: Commit, plan: Ranges) -> str | None:
     """A message for the first partition that does not begin where the `last` commit ended."""
     ends = {part: end for part, (_, end) in last.offsets.items()}
     if last.batch is None and not ends:
-        return None  # the generation began at the broker's earliest offsets
+        return None  # A new generation: it begins at the earliest offsets of the broker.
     for part, end in ends.items():
         if part not in plan:
             return f"it leaves out partition {part}, which was read up to offset {end}"
